@@ -71,7 +71,7 @@ pub use secret::{is_known_secret, mark_secrets};
 pub use settings::Settings;
 pub use stale::{ErrorCase, is_failure, stale_on_error};
 pub use stored::{content_length, own_headers, stored_headers};
-pub use tags::{TagFields, invalidated_groups, strip_tags, tags};
+pub use tags::{TagFields, invalidated_groups, named_tags, strip_tags, tags};
 pub use unasked::{Asks, Unasked, unasked};
 pub use vary::{
     Varies, in_best_language, is_coded_for_all, normal, normal_into, selecting, selects, selects_alike,

@@ -24,12 +24,13 @@
 //! | `respond` | from a stored or growing response to the response that is sent: whole, parts, 304, errors | `cause`, `connection`, `sheets`, `request`, `outcome`, `state`, `lookup` |
 //! | `fill` | one exchange for all requests of a key: from the lease to the publish | `cause`, `observer`, `request`, `outcome`, `state`, `lookup`, `respond` |
 //! | `purge` | purges, and invalidation by unsafe methods | `observer`, `request`, `state`, `fill` |
+//! | `port_purge` | purges that come to the data port | `cause`, `request`, `state`, `respond`, `purge` |
 //! | `pass` | exchanges for one request alone, HEADs that share one, uploads | `cause`, `connection`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `purge` |
 //! | `miss` | a request that leads or follows, until its flight has an outcome | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `pass` |
 //! | `janitor` | sweeps, and removal of records for want of room | `state` |
 //! | `explain` | what would be done with a request, in words; flights under way | `request`, `outcome`, `state`, `lookup`, `respond` |
 //! | `member_host` | what a fleet member asks of the proxy while it follows the store | `purge` |
-//! | `handle` | the path of a request from its head to its response | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `pass`, `miss` |
+//! | `handle` | the path of a request from its head to its response | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `port_purge`, `pass`, `miss` |
 //! | `listener` | the data port: connections in, requests to the proxy | `settings`, `cause`, `connection`, `sheets`, `request`, `state`, `respond`, `handle` |
 //!
 //! # Cancel safety
@@ -67,6 +68,7 @@ pub(crate) mod miss;
 pub mod observer;
 pub(crate) mod outcome;
 pub(crate) mod pass;
+pub(crate) mod port_purge;
 pub(crate) mod purge;
 pub mod quota;
 pub(crate) mod request;

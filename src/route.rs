@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::key::SPELLED;
 use crate::key::target::Target;
 use crate::policy::{ForwardedFields, Rules};
+use crate::units::{Net, Rate};
 
 mod cookies;
 mod edits;
@@ -86,6 +87,21 @@ pub struct Route {
     pub finish: Finish,
     /// Protocols that a connection may be upgraded to, lower case.
     pub upgrade: Vec<String>,
+    /// Which requests to the data port are purges.
+    pub purge: Option<PortPurges>,
+}
+
+/// Which requests to the data port are purges of what a route takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortPurges {
+    /// Their methods.
+    pub methods: Vec<Method>,
+    /// The networks of the clients that may purge.
+    pub from: Vec<Net>,
+    /// Whether tags are purged on all hosts, and not only on the request's.
+    pub all_hosts: bool,
+    /// How many purges an instance takes.
+    pub rate: Option<Rate>,
 }
 
 /// Which fields of a request a fill carries.

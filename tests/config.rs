@@ -265,6 +265,10 @@ fn what_is_allowed_and_worth_a_thought() {
             "t.toml:4: routes.r.upgrade = [\"websocket\"]: not in this version: connections are not upgraded",
         ),
         (
+            "purge = { from = [\"0.0.0.0/0\"] }",
+            "t.toml:4: routes.r.purge.from = [\"0.0.0.0/0\"]: every client may purge this route",
+        ),
+        (
             "ignore_cookies = \"analytics\"\ncookies = \"strip\"",
             "t.toml:4: routes.r.ignore_cookies = \"analytics\": cookies = \"strip\" ignores every cookie",
         ),

@@ -50,6 +50,19 @@ pub fn tags(headers: &impl Lines, rules: &Rules) -> Option<Tags> {
     Some(tags)
 }
 
+/// The tags that a request to purge names in a field, however many.
+pub fn named_tags(headers: &impl Lines, field: &HeaderName) -> Vec<String> {
+    match Syntax::of(field) {
+        Syntax::Strings => strings(headers, field),
+        syntax => {
+            let each = headers.lines(field).map(text).flat_map(|line| {
+                line.split(|letter| syntax.parts(letter)).map(str::to_owned).collect::<Vec<_>>()
+            });
+            each.filter(|text| !text.is_empty()).collect()
+        }
+    }
+}
+
 /// The tags of a record that a response has validated: its own, and those of the response. A tag that the
 /// response no longer names stays, for its fields may be named by only some of the responses. `None` as in
 /// [`tags`].

@@ -38,6 +38,22 @@ pub(crate) enum Cause {
     Refused(Refused),
     /// The request says only-if-cached, and nothing stored may be used (RFC 9111 §5.2.1.7).
     OnlyIfCached,
+    /// A purge on the data port was not carried out.
+    NotPurged(NotPurged),
+}
+
+/// Why a purge on the data port was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotPurged {
+    /// Its client may not purge.
+    Forbidden,
+    /// As many purges have come as the route takes.
+    Rate {
+        /// When the next one may come.
+        seconds: u32,
+    },
+    /// It names something that no response can have.
+    Wrong,
 }
 
 /// A flight that ended without a verdict.
@@ -63,7 +79,9 @@ impl Cause {
             Self::NoRoute(NoRoute::NoPath) => StatusCode::NOT_FOUND,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
-            Self::Malformed | Self::Upstream(ErrorKind::RequestBody) => StatusCode::BAD_REQUEST,
+            Self::Malformed | Self::Upstream(ErrorKind::RequestBody) | Self::NotPurged(NotPurged::Wrong) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Upstream(ErrorKind::RequestBodyTimeout | ErrorKind::RequestBodyRate) => {
                 StatusCode::REQUEST_TIMEOUT
             }
@@ -73,6 +91,8 @@ impl Cause {
             Self::UpstreamStatus(status) => status,
             Self::Waiters | Self::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotPurged(NotPurged::Forbidden) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotPurged(NotPurged::Rate { .. }) => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -95,6 +115,9 @@ impl Cause {
             Self::Refused(Refused::StoreDown) => "store_unavailable",
             Self::Refused(Refused::Unwanted) => "unwanted",
             Self::OnlyIfCached => "only_if_cached",
+            Self::NotPurged(NotPurged::Forbidden) => "purge_not_allowed",
+            Self::NotPurged(NotPurged::Rate { .. }) => "too_many_purges",
+            Self::NotPurged(NotPurged::Wrong) => "purge_of_nothing",
         }
     }
 
@@ -137,6 +160,11 @@ impl Cause {
             Self::Refused(Refused::StoreDown) => "the coordination store is unavailable",
             Self::Refused(Refused::Unwanted) => Self::Upstream(ErrorKind::Unwanted).detail(),
             Self::OnlyIfCached => "not stored, and only-if-cached was asked",
+            Self::NotPurged(NotPurged::Forbidden) => "this client may not purge here",
+            Self::NotPurged(NotPurged::Rate { .. }) => "more purges have come than this route takes",
+            Self::NotPurged(NotPurged::Wrong) => {
+                "1 to 1000 tags are named, each of 1 to 128 bytes, and the host that they are purged on"
+            }
         }
     }
 
@@ -144,6 +172,7 @@ impl Cause {
     pub(crate) fn again_s(self) -> Option<u64> {
         match self {
             Self::Upstream(kind) => kind.again_s(),
+            Self::NotPurged(NotPurged::Rate { seconds }) => Some(seconds.into()),
             _ => None,
         }
     }

@@ -20,7 +20,7 @@ use crate::proxy::respond::body::finish;
 use crate::proxy::respond::next::Next;
 use crate::proxy::respond::{self, last_hop, refusal, standing_in};
 use crate::proxy::state::Proxy;
-use crate::proxy::{Client, Content, ReplyBody, miss, pass};
+use crate::proxy::{Client, Content, ReplyBody, miss, pass, port_purge};
 use crate::telemetry::labels::{self, Why};
 use crate::tier::Stored;
 
@@ -46,6 +46,9 @@ pub(crate) async fn handle(
     }
     if head > proxy.settings.server.max_header_size {
         return turn_away(proxy, ticket, Cause::HeadTooLarge);
+    }
+    if proxy.routes.purges_by(&parts.method) {
+        return Box::pin(port_purge::answer(proxy, &parts, &forwarded, ticket)).await;
     }
     let asked = target::canonical(&parts.method, &parts.uri, parts.version, &parts.headers, forwarded.scheme);
     let believed = forwarded.host.take();

@@ -19,6 +19,7 @@ use crate::proxy::state::negative_cache::NegativeCache;
 use crate::proxy::state::waiters::Waiters;
 use crate::route::{Route, Table};
 use crate::tier::{Member, Stamps, Tier, Trust, Walks};
+use crate::units::Meter;
 use crate::upstream::Upstream;
 
 pub(crate) mod counting;
@@ -99,6 +100,8 @@ pub struct Proxy {
     /// Lists of records that operators have begun to read.
     pub(crate) walks: Walks,
     pub(crate) counting: counting::Counting,
+    /// How many purges on the data port each route takes for now, by [`Route::index`].
+    pub(crate) purge_meters: Box<[Meter]>,
 }
 
 impl Proxy {
@@ -109,7 +112,9 @@ impl Proxy {
         let catalog = Catalog::new(&parts.settings.prefix, parts.dust.clone(), parts.flight.clone());
         let hop_headers =
             hop_headers::HopHeaders::new(&parts.settings.server.name, parts.fleet, &parts.upstreams);
+        let purge_meters = parts.routes.in_order().iter().map(|_| Meter::default()).collect();
         Arc::new(Self {
+            purge_meters,
             settings: parts.settings,
             routes: parts.routes,
             upstreams: parts.upstreams,

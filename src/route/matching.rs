@@ -24,6 +24,8 @@ pub struct Table {
     below: HashMap<Box<str>, Ports>,
     /// Routes without a host.
     any: Paths,
+    /// The methods of purges, of all routes.
+    purges: Vec<Method>,
 }
 
 /// Why a request has no route.
@@ -88,6 +90,8 @@ impl Table {
         for (index, mut route) in routes.into_iter().enumerate() {
             route.index = index;
             let route = Arc::new(route);
+            let purges = route.purge.iter().flat_map(|purge| &purge.methods);
+            table.purges.extend(purges.cloned());
             for path in &route.paths {
                 if route.hosts.is_empty() {
                     table.any.add(path, &route);
@@ -105,6 +109,11 @@ impl Table {
     /// The route of a target.
     pub fn route(&self, target: &Target, method: &Method) -> Result<&Arc<Route>, NoRoute> {
         self.find(target.host(), Some(target.effective_port()), target.path(), method)
+    }
+
+    /// Returns whether a method is that of purges, on any route.
+    pub fn purges_by(&self, method: &Method) -> bool {
+        !self.purges.is_empty() && self.purges.contains(method)
     }
 
     /// The route of a host, the request's port (the scheme's default if none is written), a canonical path

@@ -13,6 +13,9 @@ use crate::units::{Dur, List};
 
 mod forward;
 mod made;
+mod purge;
+
+pub use purge::Purge;
 
 /// A route's settings, as written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +68,8 @@ pub struct Settings {
     pub finish: Finish,
     /// Protocols that a connection may be upgraded to.
     pub upgrade: List<String>,
+    /// Which requests to the data port are purges; none by default.
+    pub purge: Option<Purge>,
 }
 
 /// Settings of all routes that have none of their own.
@@ -126,6 +131,7 @@ impl Default for Settings {
             wait_timeout: None,
             finish: Finish::default(),
             upgrade: List::default(),
+            purge: None,
         }
     }
 }

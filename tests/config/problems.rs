@@ -358,6 +358,18 @@ fn one_line_per_mistake_in_a_route() {
         ),
         ("strip_prefix = \"/v1/*\"", "routes.r.strip_prefix = \"/v1/*\": a path without a * is meant"),
         ("upgrade = [\"h2c\"]", "routes.r.upgrade.0 = \"h2c\": connections are never upgraded to h2c"),
+        (
+            "purge = { methods = [\"get\"], from = \"10.0.0.0/8\" }",
+            "routes.r.purge.methods.0 = \"get\": get means something else; \"PURGE\" is meant, or another method of its own",
+        ),
+        (
+            "purge = { methods = [\"PURGE\"] }",
+            "routes.r.purge.from: is required: the networks of the clients that may purge, such as \"10.0.0.0/8\"",
+        ),
+        (
+            "purge = { from = \"::1\", rate = \"often\" }",
+            "routes.r.purge.rate = \"often\": a rate is a whole number in a time: s, m, h or d, as in \"10/s\"",
+        ),
         ("max_variants = 0", "routes.r.max_variants = 0: must be more than 0"),
         (
             "wait_timeout = \"0s\"",

@@ -11,6 +11,7 @@ mod follow;
 mod herd;
 mod leader;
 mod meet;
+mod port_purge;
 mod purge;
 mod quota;
 mod reads;

@@ -29,6 +29,7 @@ mod many_fields;
 mod memory;
 mod methods;
 mod owed;
+mod port_purge;
 mod purge;
 mod purge_kinds;
 mod range;

@@ -77,6 +77,7 @@ impl Settings {
             max_variants: self.max_variants,
             finish: self.finish,
             upgrade: each("upgrade", &self.upgrade.0, protocol, wrong),
+            purge: self.purge.as_ref().map(|purge| purge.ready(wrong, warn)),
         };
         route.take(rules);
         route
@@ -191,7 +192,7 @@ impl Route {
 }
 
 /// Parses the entries of a list. Invalid ones are left out and reported to `wrong`.
-fn each<T, E: Display>(
+pub(super) fn each<T, E: Display>(
     key: &str,
     list: &[String],
     read: impl Fn(&str) -> Result<T, E>,
