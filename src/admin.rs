@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+use crate::clock::WallMs;
 use crate::drain;
 use crate::units::Meter;
 
@@ -23,6 +24,7 @@ mod replay;
 mod rights;
 mod settings;
 mod v1;
+mod webhook;
 
 pub use crate::key::purge::Purge;
 pub use answer::Problem;
@@ -30,6 +32,7 @@ pub use listener::{Limits, Places};
 pub use purge::PurgeRequest;
 pub use rights::{Place, Right, Token, Where, needed};
 pub use settings::Settings;
+pub use webhook::{Purges, Webhook, check as check_webhook};
 
 use replay::Replays;
 
@@ -60,6 +63,8 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn refused(&self, by: &str, what: &str, why: &str);
     /// Begins the drain, as SIGTERM does.
     fn drain(&self);
+    /// The time.
+    fn wall_ms(&self) -> WallMs;
 }
 
 /// Whether the instance is ready for traffic.
@@ -116,16 +121,16 @@ const MAX_CONTENT: usize = 256 * 1024;
 pub async fn serve(
     listener: Arc<TcpListener>,
     desk: Arc<dyn AdminBackend>,
-    settings: Settings,
+    (settings, purges): (Settings, Purges),
     limits: Limits,
     places: Arc<Places>,
     until: drain::Guard,
 ) {
-    listener::serve(listener, router(desk, settings), limits, places, until).await;
+    listener::serve(listener, router(desk, settings, &purges), limits, places, until).await;
 }
 
 /// The routes of the operator's port.
-pub fn router(desk: Arc<dyn AdminBackend>, settings: Settings) -> Router {
+pub fn router(desk: Arc<dyn AdminBackend>, settings: Settings, purges: &Purges) -> Router {
     let meters = settings.tokens.iter().map(|_| Meter::default()).collect();
     let room = AdminState { desk, settings: Arc::new(settings), replays: Arc::default(), meters };
     let inner = Router::new()
@@ -145,6 +150,7 @@ pub fn router(desk: Arc<dyn AdminBackend>, settings: Settings) -> Router {
         .route("/readyz", get(answer::readyz))
         .route("/metrics", get(answer::metrics))
         .nest("/v1", inner)
+        .merge(webhook::router(purges))
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::wrong_method)
         .layer(DefaultBodyLimit::max(MAX_CONTENT))

@@ -232,7 +232,7 @@ impl App {
             serving.push(tasks.supervise("listener", Need::Serves, serves));
         }
         let desk = Arc::new(desk::AdminAdapter::new(app.clone(), signals.knock()));
-        let admin = app.settings.admin.clone();
+        let admin = (app.settings.admin.clone(), app.settings.purge.clone());
         let (limits, places) = (settings::admin_limits(&app.settings), app.admin_places.clone());
         let admin_end = Arc::new(drain::channel().0);
         let (socket, end) = (Arc::new(sockets.admin), admin_end.clone());

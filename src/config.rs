@@ -40,6 +40,8 @@ pub struct Settings {
     pub server: proxy::Server,
     /// The port for operators.
     pub admin: admin::Settings,
+    /// How others may have things purged.
+    pub purge: admin::Purges,
     /// The coordination store.
     pub dust: Dust,
     /// The body store.
@@ -237,6 +239,10 @@ impl Settings {
         secrets.extend(self.admin.token.as_mut().map(|token| (path("admin.token"), token)));
         for (at, token) in self.admin.tokens.iter_mut().enumerate() {
             secrets.push((path(&format!("admin.tokens.{at}.token")), &mut token.token));
+        }
+        for (name, webhook) in &mut self.purge.webhooks {
+            let path = ["purge", "webhooks", name, "secret"].map(str::to_owned).to_vec();
+            secrets.push((path, &mut webhook.secret));
         }
         secrets.push((path("dust.url"), self.dust.store.url.secret_mut()));
         secrets.extend(self.dust.store.token.as_mut().map(|token| (path("dust.token"), token)));

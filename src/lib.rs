@@ -33,7 +33,7 @@
 //! | [`tier`] | this instance's memory, how it follows the store and is trusted, the purges it has applied | `units`, `clock`, `heap`, `key`, `record`, `policy`, `dust`, `body` |
 //! | [`upstream`] | exchanges with origins: limits, timeouts, one retry | `units`, `secret`, `clock` |
 //! | [`proxy`] | the request path: hit, ride, fill, pass, purge, explain | all above |
-//! | [`admin`] | the operator's port; asks through a trait of its own | `units`, `secret`, `drain`, `key` |
+//! | [`admin`] | the operator's port; asks through a trait of its own | `units`, `secret`, `clock`, `drain`, `key` |
 //! | [`node`] | one instance: its parts, wired in one way for processes and tests | all above |
 //! | [`config`] | the settings of all parts: read, checked together, made into routes | all above |
 //! | [`drill`] | the herd and fault drill: a fleet of processes, an origin, clients, verdicts | `units`, `secret`, `clock`, `dust`, `flight`, `config` |

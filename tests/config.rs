@@ -21,6 +21,9 @@ mod anything;
 #[path = "config/problems.rs"]
 mod problems;
 
+#[path = "config/webhooks.rs"]
+mod webhooks;
+
 const ROUTE: &str = "[[routes]]\nname = \"r\"\nupstream = \"http://o\"\n";
 
 fn load_env(text: &str, env: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::guard::{self, Caller};
-use super::{AdminState, Problem, Purge, Token, v1};
-use crate::key::purge::said;
+use super::{AdminState, Problem, v1};
+use crate::key::purge::{Purge, said};
 use crate::units::Rate;
 
 /// The name of the token for everything, in the log.
@@ -98,7 +98,7 @@ async fn purged(
     let count = if order.dry_run { 1 } else { order.what.len() };
     let take = || match (caller, caller.token(&room.settings)) {
         (Caller::Token(at), Some(token)) => match token.purge_rate.zip(room.meters.get(at)) {
-            Some((rate, meter)) => meter.take(rate, count).map_err(|wait| too_many(token, rate, wait)),
+            Some((rate, meter)) => meter.take(rate, count).map_err(|wait| too_many(&token.name, rate, wait)),
             None => Ok(()),
         },
         _ => Ok(()),
@@ -109,8 +109,8 @@ async fn purged(
     }
 }
 
-fn too_many(token: &Token, rate: Rate, wait: Duration) -> Problem {
-    let detail = format!("the token {:?} may purge {rate}", token.name);
+pub(super) fn too_many(name: &str, rate: Rate, wait: Duration) -> Problem {
+    let detail = format!("the token {name:?} may purge {rate}");
     let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_purges", detail);
     Problem { retry_after: Some(wait.as_secs() + 1), ..problem }
 }

@@ -58,6 +58,9 @@ impl AdminBackend for Fake {
         Ok(json!({}))
     }
     fn drain(&self) {}
+    fn wall_ms(&self) -> WallMs {
+        0
+    }
 }
 
 async fn ask(
@@ -73,7 +76,7 @@ async fn ask(
         request = request.header(*name, *value);
     }
     let request = request.body(axum::body::Body::from(content.to_owned())).expect("a request");
-    let mut router = router(Arc::new(Fake::default()), settings);
+    let mut router = router(Arc::new(Fake::default()), settings, &Purges::default());
     let response = router.call(request).await.expect("a router never fails");
     let status = response.status();
     let content = response.into_body().collect().await.expect("a body in memory").to_bytes();
@@ -185,7 +188,7 @@ async fn every_error_is_told_in_one_form() {
 #[tokio::test]
 async fn which_methods_there_are_is_said_with_the_refusal() {
     use tower_service::Service as _;
-    let mut router = router(Arc::new(Fake::default()), Settings::default());
+    let mut router = router(Arc::new(Fake::default()), Settings::default(), &Purges::default());
     let request = Request::post("/readyz").body(axum::body::Body::empty()).expect("a request");
     let response = router.call(request).await.expect("a router never fails");
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
@@ -268,7 +271,7 @@ async fn a_token_is_told_only_of_records_where_it_may_read() {
 async fn the_log_says_what_a_token_was_refused() {
     use tower_service::Service as _;
     let desk = Arc::new(Fake::default());
-    let mut router = router(desk.clone(), with_tokens());
+    let mut router = router(desk.clone(), with_tokens(), &Purges::default());
     for (token, method, path, content) in [
         ("cms", "GET", "/v1/status", ""),
         ("cms", "POST", "/v1/purge", r#"{"url":["http://a.test/x","http://b.test/x?secret"]}"#),
@@ -289,7 +292,7 @@ async fn the_log_says_what_a_token_was_refused() {
 async fn a_purge_goes_on_when_its_client_leaves() {
     use tower_service::Service as _;
     let desk = Arc::new(Fake { slow: true, ..Fake::default() });
-    let mut router = router(desk.clone(), Settings::default());
+    let mut router = router(desk.clone(), Settings::default(), &Purges::default());
     let request = Request::post("/v1/purge").header(JSON.0, JSON.1).header(LOCAL.0, LOCAL.1);
     let request = request.body(axum::body::Body::from(r#"{"all":true}"#)).expect("a request");
     let mut answer = Box::pin(router.call(request));
@@ -309,7 +312,7 @@ async fn a_purge_goes_on_when_its_client_leaves() {
 #[tokio::test(start_paused = true)]
 async fn a_token_purges_no_faster_than_it_may() {
     use tower_service::Service as _;
-    let mut router = router(Arc::new(Fake::default()), with_tokens());
+    let mut router = router(Arc::new(Fake::default()), with_tokens(), &Purges::default());
     let mut statuses = Vec::new();
     for key in ["", "", "", "again", "again"] {
         let mut request =

@@ -11,6 +11,7 @@ use url::{Position, Url};
 use super::App;
 use super::upstreams::Load;
 use crate::admin::{AdminBackend, ExplainRequest, Place, Problem, PurgeRequest, Readiness, RecordsRequest};
+use crate::clock::{Clock as _, SystemClock, WallMs};
 use crate::config::Settings;
 use crate::policy::RouteId;
 use crate::proxy::explain::{Origin, describe};
@@ -131,6 +132,10 @@ impl AdminBackend for AdminAdapter {
     fn drain(&self) {
         // If the channel is full, the drain has been asked for already.
         let _ = self.knock.try_send(());
+    }
+
+    fn wall_ms(&self) -> WallMs {
+        SystemClock.wall_ms()
     }
 }
 

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::problem::{Problems, path};
 use super::{Dust, Settings};
+use crate::admin;
 use crate::body::{self, Location};
 use crate::dust;
 use crate::key::target;
@@ -25,6 +26,7 @@ const ASKED_AGAIN: Duration = Duration::from_millis(20);
 pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
     server(settings, problems);
     admin(settings, problems);
+    webhooks(settings, problems);
     store(&settings.dust, problems, warnings);
     bodies(&settings.bodies, problems);
     if dust::is_shared(settings.dust.store.url.reveal()) && settings.bodies.url.reveal() == "memory:" {
@@ -139,6 +141,29 @@ fn tokens(settings: &Settings, problems: &mut Problems<'_>) {
         };
         if let Some(host) = token.within.hosts.0.iter().find(|host| has_usual_port(host)) {
             wrong("where.hosts", &format!("{host:?}: keys leave this port out, so name the host alone"));
+        }
+    }
+}
+
+fn webhooks(settings: &Settings, problems: &mut Problems<'_>) {
+    let webhooks = &settings.purge.webhooks;
+    for (name, webhook) in webhooks {
+        let mut wrong = |key: &str, reason: String| {
+            let at = ["purge", "webhooks", name].into_iter().chain(key.split('.')).map(str::to_owned);
+            problems.add(&at.collect::<Vec<_>>(), reason);
+        };
+        admin::check_webhook(webhook, &mut wrong);
+        let same = webhooks.iter().find(|(other, hook)| *other < name && hook.path == webhook.path);
+        if let Some((other, _)) = same {
+            wrong("path", format!("the webhook {other:?} has the same path"));
+        }
+        let known = |name: &String| settings.routes.iter().any(|route| route.route.name == *name);
+        if let Some(name) = webhook.limits.routes.0.iter().find(|name| !known(name)) {
+            wrong("where.routes", format!("no route is called {name:?}"));
+        }
+        let is_host = |host: &String| target::host(host, target::Scheme::Http).is_ok();
+        if let Some(host) = webhook.limits.hosts.0.iter().find(|host| !is_host(host)) {
+            wrong("where.hosts", format!("{host:?} is not a host"));
         }
     }
 }

@@ -13,7 +13,8 @@ use super::section::{Dust, Route, Section as _, part};
 use crate::units::one_of;
 use crate::{admin, body, proxy, telemetry, tier, upstream};
 
-const SECTIONS: [&str; 8] = ["server", "admin", "dust", "bodies", "memory", "log", "upstreams", "routes"];
+const SECTIONS: [&str; 9] =
+    ["server", "admin", "purge", "dust", "bodies", "memory", "log", "upstreams", "routes"];
 
 /// One source of settings, checked.
 struct Layer(&'static str, Dict);
@@ -69,6 +70,7 @@ fn all(mut sum: Dict) -> Result<Settings, Box<Error>> {
     let mut settings = Settings {
         server: in_section("server", part(take("server")))?,
         admin: in_section("admin", part(take("admin")))?,
+        purge: in_section("purge", part(take("purge")))?,
         dust: in_section("dust", Dust::read(take("dust")))?,
         bodies: in_section("bodies", part(take("bodies")))?,
         memory: in_section("memory", part(take("memory")))?,
@@ -251,6 +253,7 @@ fn probe(section: &str, table: Dict) -> Result<(), Box<Error>> {
     match section {
         "server" => part::<proxy::Server>(table).map(drop),
         "admin" => part::<admin::Settings>(table).map(drop),
+        "purge" => part::<admin::Purges>(table).map(drop),
         "dust" => Dust::read(table).map(drop),
         "bodies" => part::<body::Settings>(table).map(drop),
         "memory" => part::<tier::Memory>(table).map(drop),

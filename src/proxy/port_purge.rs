@@ -63,7 +63,7 @@ async fn carry_out(
     }
     let (what, soft) = named(proxy, route, allowed, &target, &parts.headers)?;
     if let Some(rate) = allowed.rate
-        && let Err(wait) = proxy.purge_meters[route.index].take(rate)
+        && let Err(wait) = proxy.purge_meters[route.index].take(rate, what.len())
     {
         let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         return Err(Cause::NotPurged(NotPurged::Rate { seconds }));

@@ -52,4 +52,5 @@ mod trouble;
 mod unstored;
 mod upgrade;
 mod vary;
+mod webhooks;
 mod without_store;

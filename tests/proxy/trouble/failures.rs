@@ -1,6 +1,6 @@
 //! Failures, and errors that are answers.
 
-use super::{HERD, before, evil, from, herd_behind_evil, of, reply, spoilt_by_one, waiting_behind_evil};
+use super::{HERD, before, evil, from, of, reply, spoilt_by_one, waiting_behind_evil};
 use crate::support::client::RequestFacts;
 use crate::support::fleet::flies;
 use crate::support::{Answer, Gate, Origin, all};
