@@ -1,8 +1,6 @@
 //! Entries and bytes in memory.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -14,16 +12,17 @@ use super::entries::{
 use super::{Number, Result};
 use crate::clock::WallMs;
 
+use rows::Rows;
+
+mod rows;
+
 /// The most expired things that a deed sweeps: more than it adds, so that they can't pile up.
 const SWEEP: usize = 4;
 
 /// Entries and bytes that are lost with the process.
 #[derive(Debug)]
 pub struct Memory {
-    rows: HashMap<Arc<str>, Held, RandomState>,
-    /// The keys of the rows, in order. A lookup does not go this way: names begin alike, so each comparison on it
-    /// would be one more place in memory that is read.
-    keys: BTreeSet<Arc<str>>,
+    rows: Rows<Held>,
     carried: HashMap<Arc<str>, Carried, RandomState>,
     due: BTreeSet<(WallMs, Due)>,
     kept: Kept,
@@ -50,8 +49,7 @@ impl Memory {
     /// Nothing.
     pub fn new(limits: Limits) -> Self {
         Self {
-            rows: HashMap::default(),
-            keys: BTreeSet::new(),
+            rows: Rows::new(),
             carried: HashMap::default(),
             due: BTreeSet::new(),
             kept: Kept::default(),
@@ -62,32 +60,21 @@ impl Memory {
     fn put(&mut self, key: Arc<str>, held: Held) {
         self.kept.add_row(&key, &held.row, held.body.as_ref());
         let due = held.row.expires_at;
-        // Of a row that is replaced the map keeps the key, and everything else names that one, too.
-        let key = match self.rows.entry(key) {
-            Entry::Occupied(mut there) => {
-                let key = Arc::clone(there.key());
-                let Held { row, body } = there.insert(held);
-                self.kept.take_row(&key, &row, body.as_ref());
-                if let Some(at) = row.expires_at {
-                    self.due.remove(&(at, Due::Row(Arc::clone(&key))));
-                }
-                key
+        // Of a row that is replaced its key stays, and everything else names that one, too.
+        let (key, replaced) = self.rows.insert(key, held);
+        if let Some(Held { row, body }) = replaced {
+            self.kept.take_row(&key, &row, body.as_ref());
+            if let Some(at) = row.expires_at {
+                self.due.remove(&(at, Due::Row(Arc::clone(&key))));
             }
-            Entry::Vacant(free) => {
-                let key = Arc::clone(free.key());
-                free.insert(held);
-                self.keys.insert(Arc::clone(&key));
-                key
-            }
-        };
+        }
         if let Some(at) = due {
             self.due.insert((at, Due::Row(key)));
         }
     }
 
     fn take(&mut self, key: &str) {
-        if let Some((key, Held { row, body })) = self.rows.remove_entry(key) {
-            self.keys.remove(&key);
+        if let Some((key, Held { row, body })) = self.rows.remove(key) {
             self.kept.take_row(&key, &row, body.as_ref());
             if let Some(at) = row.expires_at {
                 self.due.remove(&(at, Due::Row(key)));
@@ -180,14 +167,12 @@ impl Entries for Memory {
     }
 
     fn range(&self, prefix: &str) -> Result<Vec<(String, Row)>> {
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        let keys = self.keys.range::<str, _>(from).take_while(|key| key.starts_with(prefix));
-        let rows = keys.filter_map(|key| Some((String::from(&**key), self.rows.get(key)?.row.clone())));
-        Ok(rows.collect())
+        let rows = self.rows.range(prefix);
+        Ok(rows.map(|(key, held)| (String::from(&**key), held.row.clone())).collect())
     }
 
     fn copy(&self) -> Result<Vec<Deed>> {
-        let rows = self.rows.iter().map(|(key, Held { row, body })| Deed::Put {
+        let rows = self.rows.range("").map(|(key, Held { row, body })| Deed::Put {
             key: key.clone(),
             row: row.clone(),
             body: body.clone(),

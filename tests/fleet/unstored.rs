@@ -62,3 +62,37 @@ async fn a_reader_on_any_instance_has_it_whole_and_later_requests_find_the_pass(
         assert!(reply.end == End::Clean && reply.body == whole(), "{} bytes", reply.body.len());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_strong_tag_only_the_rest_is_fetched_for_readers_elsewhere() {
+    let fleet = Fleet::of(2).await;
+    let gate = Gate::shut();
+    let held = gate.clone();
+    fleet.origin.on_each("/a", move |seen| {
+        let whole = Bytes::from(whole());
+        let answer = |status| Answer::status(status).cache("max-age=60").field("ETag", "\"1\"");
+        let first = seen.field("range").strip_prefix("bytes=").and_then(|range| range.strip_suffix('-'));
+        match first.map(|first| first.parse::<usize>().unwrap()) {
+            Some(first) => {
+                let range = format!("bytes {first}-{}/{LEN}", LEN - 1);
+                answer(206).field("Content-Range", &range).part(whole.slice(first..))
+            }
+            None => {
+                answer(200).pattern(BEFORE).gate(&held).part(whole.slice(usize::try_from(BEFORE).unwrap()..))
+            }
+        }
+    });
+    let own = fleet.of[0].get("/a").begin().await;
+    let mut there = fleet.of[1].get("/a").begin().await;
+    let mut got = there.at_least(1_000).await;
+    fleet.of[0].process().may_not_write();
+    gate.open();
+    let (own, rest) = tokio::join!(own.rest(), there.rest());
+    got.extend_from_slice(&rest.body);
+    assert!(rest.end == End::Clean && got == whole(), "{} bytes", got.len());
+    assert!(own.end == End::Clean && own.body == whole(), "{} bytes", own.body.len());
+    assert_eq!(fleet.origin.count("/a"), 2);
+    assert!(fleet.origin.last("/a").field("range").starts_with("bytes="));
+    // It is told like any other fetch.
+    fleet.of[1].until_metric("dustgate_fills_total", &[("outcome", "pass")], |count| count == 1.0).await;
+}

@@ -169,6 +169,11 @@ impl World {
         self.state().faults[page] = Some(Instant::now());
     }
 
+    /// Whether it has become another version since.
+    pub fn changed_since(&self, page: usize, since: Instant) -> bool {
+        self.state().versions[page].last().is_some_and(|at| *at >= since)
+    }
+
     /// Whether there is a reason why a request that was made then should fail.
     pub fn may_fail(&self, page: usize, asked: Instant) -> bool {
         let since = asked.checked_sub(REMEMBERED).unwrap_or(asked);

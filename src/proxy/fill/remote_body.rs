@@ -270,8 +270,8 @@ impl RemoteFill {
                 return RemoteStep::Over;
             }
             // It turned out too large, or its store went away.
-            Some(Note::Pass { token, .. }) if token >= self.token => {
-                self.fetch_unstored().await;
+            Some(Note::Pass { token, reason, .. }) if token >= self.token => {
+                self.fetch_unstored(&reason).await;
                 return RemoteStep::Over;
             }
             _ => {}
@@ -301,8 +301,8 @@ impl RemoteFill {
                 self.broke_off(token, status, answered, binding);
                 return RemoteStep::Over;
             }
-            Some(ToldAside::Note(Note::Pass { .. })) => {
-                self.fetch_unstored().await;
+            Some(ToldAside::Note(Note::Pass { reason, .. })) => {
+                self.fetch_unstored(&reason).await;
                 return RemoteStep::Over;
             }
             Some(ToldAside::Vary(_)) | None => {}
@@ -421,7 +421,11 @@ impl RemoteFill {
             Settled::Told(FlightOutcome::Growing(exchange)) => {
                 let record = &exchange.head.record;
                 if policy::same_representation(&self.head.record, record) {
-                    feed_from(self.tail, &exchange.growing).await;
+                    tokio::select! {
+                        biased;
+                        () = feed_from(self.tail, &exchange.growing) => {}
+                        () = self.leader.unwanted() => {}
+                    }
                 }
             }
             Settled::Told(FlightOutcome::Stored(found)) => {

@@ -6,19 +6,21 @@
 //! is stored.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::HeaderMap;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{RemoteFill, grow};
-use crate::body::{self, Growing, Prefix, Tail};
+use crate::body::{self, Growing, Prefix, Reader, Spill, Tail};
 use crate::dust::Number;
-use crate::policy;
+use crate::policy::{self, PassReason};
 use crate::proxy::fill::resume::{Partial, Rest};
 use crate::proxy::fill::{Head, Job};
 use crate::record::{Manifest, Record};
+use crate::telemetry::labels::FillOutcome;
 use crate::upstream;
 
 /// What an own exchange brings for riders that have had the beginning of a body.
@@ -29,17 +31,23 @@ enum Again {
     Whole(Box<Head>),
 }
 
+/// How often a reader that waits for the riders says that it is still there: much more often than a reader is
+/// broken off.
+const SIGN: Duration = Duration::from_millis(100);
+
 impl RemoteFill {
-    /// Fetches here what the riders have not had, and passes it on.
-    pub(super) async fn fetch_unstored(self: Box<Self>) {
+    /// Fetches here what the riders have not had, and passes it on. `word`: why it is not stored.
+    pub(super) async fn fetch_unstored(self: Box<Self>, word: &str) {
         // A request that comes now goes by itself.
         self.leader.retire();
-        if self.leader.followers() == 0 || !self.is_replaceable() {
+        if self.leader.followers() == 0 {
             return;
         }
+        let reason = PassReason::parse(word).unwrap_or(PassReason::TooLarge);
         let mut record = self.head.record.clone();
         record.body = self.tail.manifest();
-        let job = self.job.clone();
+        let mut job = self.job.clone();
+        job.proxy.observer.route(&job.route).key();
         let again = tokio::select! {
             biased;
             again = job.asks_again(record, self.record) => again,
@@ -47,22 +55,29 @@ impl RemoteFill {
         };
         // Without one, the riders are broken off as the tail is dropped.
         let (beginning, head) = match again {
-            Some(Again::Rest(head)) => (Prefix::of(&Manifest::default()), head),
-            Some(Again::Whole(head)) => (self.tail.beginning(), head),
-            None => return,
+            Ok(Some(Again::Rest(head))) => (Prefix::of(&Manifest::default()), head),
+            Ok(Some(Again::Whole(head))) => (self.tail.beginning(), head),
+            Ok(None) => return job.unstored(FillOutcome::Failed, self.token, 0, reason),
+            Err(error) => {
+                job.proxy.observer.upstream_error(&job.route, &error);
+                return job.unstored(FillOutcome::Failed, self.token, 0, reason);
+            }
         };
-        tokio::select! {
+        job.account.heard(&head.response);
+        job.account.followers = self.leader.followers();
+        let passed = tokio::select! {
             biased;
-            () = pass_on(self.tail, beginning, head.response.body) => {}
-            () = self.leader.unwanted() => {}
-        }
+            passed = pass_on(self.tail, beginning, head.response.body, |_| ()) => passed,
+            () = self.leader.unwanted() => 0,
+        };
+        job.unstored(FillOutcome::Pass, self.token, passed, reason);
     }
 }
 
 impl Job {
     /// Asks upstream for what is missing of a body, or else for all of it. `None` if the response is not of the
     /// same representation, or may not be shared by now.
-    async fn asks_again(mut self: Box<Self>, record: Record, born: Number) -> Option<Again> {
+    async fn asks_again(&mut self, record: Record, born: Number) -> Result<Option<Again>, upstream::Error> {
         self.deadline = Instant::now() + self.route.wait_timeout;
         // Its riders wait for it, however long ago their answers began.
         self.interest = upstream::Interest::default();
@@ -70,21 +85,23 @@ impl Job {
         let partial = Partial(record);
         let head = match self.rest_of(&partial, born).await {
             Rest::Comes(head) => {
-                return self.may_share(&partial.0, &head).then_some(Again::Rest(head));
+                return Ok(self.may_share(&partial.0, &head).then_some(Again::Rest(head)));
             }
             Rest::Other(head) => head,
             // A part is not asked for again as a whole.
             Rest::Unknown if partial.0.range().is_none() => {
                 self.range = policy::SentRange::None;
-                self.exchange(HeaderMap::new(), born).await.ok()?
+                self.exchange(HeaderMap::new(), born).await?
             }
-            Rest::Unknown | Rest::Nothing | Rest::Failed(_) => return None,
+            Rest::Unknown | Rest::Nothing => return Ok(None),
+            Rest::Failed(error) => return Err(error),
         };
         let again = policy::is_again(&partial.0, head.response.status, &head.response.headers);
-        (again && self.may_share(&partial.0, &head)).then_some(Again::Whole(head))
+        Ok((again && self.may_share(&partial.0, &head)).then_some(Again::Whole(head)))
     }
 
-    /// Returns whether all riders may have this response to the request of one of them.
+    /// Returns whether all riders may have this response to the request of one of them, and would see it if it
+    /// were cut.
     fn may_share(&self, record: &Record, head: &Head) -> bool {
         let credentialed = record.credentialed || self.ask.credentialed();
         let asked = Record { credentialed, ..record.clone() };
@@ -93,7 +110,8 @@ impl Job {
             headers.remove(field);
         }
         let rules = &self.route.rules;
-        policy::refresh(&asked, &headers, head.requested_at, head.received_at, rules).is_some()
+        let framed = rules.store_unframed || head.response.framing != upstream::Framing::Close;
+        framed && policy::refresh(&asked, &headers, head.requested_at, head.received_at, rules).is_some()
     }
 }
 
@@ -123,7 +141,9 @@ pub(super) async fn feed_from(mut tail: Tail, growing: &Growing) {
         }
         if growing.is_broken() {
             let beginning = tail.beginning();
-            return pass_on(tail, beginning, reader).await;
+            // It waits for the slowest of its own riders, and is not the slow one itself.
+            pass_on(tail, beginning, reader, |reader: &mut Reader| reader.stays()).await;
+            return;
         }
         if progress.changed().await.is_err() {
             return;
@@ -132,35 +152,51 @@ pub(super) async fn feed_from(mut tail: Tail, growing: &Growing) {
 }
 
 /// Gives the riders what comes of a body behind its `beginning`. If that is not the same as what they have had,
-/// or if the body breaks off, they are broken off as the tail is dropped.
-async fn pass_on<E>(tail: Tail, mut beginning: Prefix, bytes: impl Stream<Item = Result<Bytes, E>>) {
-    let mut bytes = pin!(bytes);
+/// or if the body breaks off, they are broken off as the tail is dropped. While it waits for them it calls
+/// `waits` now and then. Returns how many bytes it has passed on.
+async fn pass_on<S, E>(tail: Tail, mut beginning: Prefix, mut bytes: S, waits: impl Fn(&mut S)) -> u64
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+{
     let mut behind = Bytes::new();
     while !beginning.is_over() {
-        let Some(Ok(chunk)) = bytes.next().await else { return };
-        let Ok(rest) = beginning.compare(chunk) else { return };
+        let Some(Ok(chunk)) = bytes.next().await else { return 0 };
+        let Ok(rest) = beginning.compare(chunk) else { return 0 };
         behind = rest;
     }
     let mut spill = tail.spill(body::Error::TooLarge);
-    if !behind.is_empty() && spill.write(behind).await.is_err() {
-        return;
-    }
-    loop {
-        let next = tokio::select! {
+    let begins = spill.written();
+    let mut next = Some(behind);
+    while let Some(chunk) = next.take() {
+        if !chunk.is_empty() && !written(&mut spill, chunk, || waits(&mut bytes)).await {
+            break;
+        }
+        let came = tokio::select! {
             biased;
-            next = bytes.next() => next,
-            () = spill.deserted() => return,
+            came = bytes.next() => came,
+            () = spill.deserted() => break,
         };
-        match next {
-            Some(Ok(chunk)) => {
-                if spill.write(chunk).await.is_err() {
-                    return;
-                }
+        match came {
+            Some(Ok(chunk)) => next = Some(chunk),
+            Some(Err(_)) => break,
+            None => {
+                let passed = spill.written() - begins;
+                // A length that was promised and not kept breaks them off.
+                let _ = spill.finish();
+                return passed;
             }
-            Some(Err(_)) => return,
-            None => break,
         }
     }
-    // A length that was promised and not kept breaks them off.
-    let _ = spill.finish();
+    spill.written() - begins
+}
+
+/// Writes this chunk, however long the riders take. Returns false if none of them is left.
+async fn written(spill: &mut Spill, chunk: Bytes, mut waits: impl FnMut()) -> bool {
+    let mut write = pin!(spill.write(chunk));
+    loop {
+        waits();
+        if let Ok(written) = timeout(SIGN, write.as_mut()).await {
+            return written.is_ok();
+        }
+    }
 }
