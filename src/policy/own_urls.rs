@@ -31,7 +31,7 @@ struct Absolute {
     scheme: Option<Scheme>,
     /// Host and port, without a user, in the usual form.
     authority: String,
-    /// All that stands behind the authority: as it was sent, but with slashes in the path.
+    /// All that stands behind the authority: as it was sent, but with slashes in the path, and without `.` and `..`.
     rest: Vec<u8>,
 }
 
@@ -100,10 +100,36 @@ fn at_or_below(path: &[u8], base: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// A path without `.` and `..`, as clients ask for it.
-fn resolved(path: &[u8]) -> Option<Vec<u8>> {
-    let url = Url::parse(&format!("http://host{}", std::str::from_utf8(path).ok()?)).ok()?;
-    Some(url[Position::BeforePath..].as_bytes().to_owned())
+/// A path without `.` and `..`, as clients ask for it (WHATWG URL §4.4): also where they are written `%2e`. All other
+/// bytes stay as they are sent, even if they are no text.
+fn resolved(path: &[u8]) -> Vec<u8> {
+    let mut kept: Vec<&[u8]> = Vec::new();
+    let mut segments = path.strip_prefix(b"/").unwrap_or(path).split(|byte| *byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let dots = dots(segment);
+        if dots == 2 {
+            kept.pop();
+        }
+        if dots == 0 {
+            kept.push(segment);
+        } else if segments.peek().is_none() {
+            kept.push(b"");
+        }
+    }
+    kept.iter().flat_map(|segment| [b"/", *segment].concat()).collect()
+}
+
+/// How many dots a segment is, if it is `.` or `..`; else 0.
+fn dots(segment: &[u8]) -> usize {
+    let mut rest = segment;
+    for dots in 0..=2 {
+        rest = match rest {
+            [] => return dots,
+            [b'.', next @ ..] | [b'%', b'2', b'e' | b'E', next @ ..] => next,
+            _ => return 0,
+        };
+    }
+    0
 }
 
 /// Returns whether a host is the one that was asked for.
@@ -111,10 +137,12 @@ fn is_of(named: &Host<'_>, asked: &Target) -> bool {
     named.name() == asked.host() && named.port == asked.port
 }
 
-/// Returns whether a URL is the very one that was asked for.
+/// Returns whether a URL is the very one that was asked for. Clients escape what is no text.
 fn is_target(url: &[u8], asked: &Target) -> bool {
-    let named = std::str::from_utf8(url).ok().and_then(|url| canonical_url(url).ok());
-    named.is_some_and(|named| {
+    let escaped =
+        |byte: &u8| if byte.is_ascii() { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+    let url: String = url.iter().map(escaped).collect();
+    canonical_url(&url).is_ok_and(|named| {
         (named.scheme, named.port, named.text()) == (asked.scheme, asked.port, asked.text())
     })
 }
@@ -181,7 +209,7 @@ impl OwnUrls {
         // Without a path it is that of the root.
         let slash: &[u8] = if url.rest.first() == Some(&b'/') { b"" } else { b"/" };
         let path = [slash, &url.rest].concat();
-        let below = at_or_below(&path, &self.base).or_else(|| at_or_below(&resolved(&path)?, &self.base))?;
+        let below = at_or_below(&path, &self.base)?;
         let path = [prefix.as_bytes(), &*below].concat();
         if target.host().is_empty() {
             // Of HTTP/1.0 without a Host. Behind two slashes, a part of the path would be the host.
@@ -213,16 +241,20 @@ impl OwnUrls {
         !self.base.is_empty() && url.rest[..end] == *self.base.as_bytes()
     }
 
-    /// Returns whether the origin may call itself so: by its own scheme, or the client's, which it is told in
-    /// X-Forwarded-Proto; by a host of its own, or the client's, if it is told that.
+    /// Returns whether the origin may call itself so: by a host of its own under either scheme, as many know only
+    /// one of them or want the other; or by the client's host, if it is told that, under its own scheme or the
+    /// client's, which it is told in X-Forwarded-Proto.
     fn calls_itself(&self, url: &Absolute, asked: &Target) -> bool {
         let scheme = url.scheme.unwrap_or(self.scheme);
-        if scheme != self.scheme && scheme != asked.scheme {
-            return false;
-        }
         let Ok(named) = host(&url.authority, scheme) else { return false };
-        let own = self.hosts.iter().any(|(name, port)| (named.name(), named.port) == (name.as_str(), *port));
-        own || (self.told_host && is_of(&named, asked))
+        let in_full = |port: Option<u16>, scheme: Scheme| port.unwrap_or(scheme.default_port());
+        let is_own = |(name, port): &(String, Option<u16>)| {
+            // Under the other scheme neither has a port, or both have the same one.
+            named.name() == name.as_str()
+                && (named.port == *port || in_full(named.port, scheme) == in_full(*port, self.scheme))
+        };
+        let told = self.told_host && (scheme == self.scheme || scheme == asked.scheme);
+        self.hosts.iter().any(is_own) || (told && is_of(&named, asked))
     }
 
     /// Returns whether the URL is written as clients write it already. An origin that is told the client's
@@ -273,8 +305,11 @@ impl Absolute {
         let host = &usual[Position::BeforeHost..Position::AfterHost];
         let authority = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let path = rest.iter().position(|byte| b"?#".contains(byte)).unwrap_or(rest.len());
-        let slash = |(at, byte): (usize, &u8)| if at < path && *byte == b'\\' { b'/' } else { *byte };
-        Some(Self { scheme, authority, rest: rest.iter().enumerate().map(slash).collect() })
+        let (path, behind) = rest.split_at(path);
+        let path: Vec<u8> = path.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect();
+        // Behind the upstream's path, one that leads out of it is not below it.
+        let path = if path.is_empty() { path } else { resolved(&path) };
+        Some(Self { scheme, authority, rest: [&path, behind].concat() })
     }
 }
 

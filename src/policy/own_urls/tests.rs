@@ -40,7 +40,7 @@ fn what_names_the_origin_names_the_client_s_host() {
         ("http://origin:8000#x", "https://api.test:8443/#x"),
         ("//origin:8000/b", "//api.test:8443/b"),
         // As sent: it is the client that reads the rest.
-        ("http://origin:8000//b/../%7e ?\"", "https://api.test:8443//b/../%7e ?\""),
+        ("http://origin:8000//b/%7e ?/../\"", "https://api.test:8443//b/%7e ?/../\""),
         ("http://origin:8000/é", "https://api.test:8443/é"),
         ("http://user:pass@origin:8000/b", "https://api.test:8443/b"),
         // The scheme that X-Forwarded-Proto tells.
@@ -151,16 +151,18 @@ proptest! {
         let url = parts.concat();
         prop_assume!(HeaderValue::from_str(&url).is_ok());
         let is_origin = |url: &Url| {
-            url.host_str().is_some_and(|host| host.trim_end_matches('.') == "origin") && url.port() == Some(8000)
+            matches!(url.scheme(), "http" | "https")
+                && url.host_str().is_some_and(|host| host.trim_end_matches('.') == "origin")
+                && url.port() == Some(8000)
         };
         let after = mapped_in("content-location", &url, &plain, asked.as_str(), "");
         let after = String::from_utf8(after).unwrap();
         if let (Ok(before), Ok(after)) = (asked.join(&url), asked.join(&after)) {
-            if is_origin(&before) && before.scheme() == "http" {
+            if is_origin(&before) {
                 prop_assert_eq!(after.host_str(), Some("api.test"), "{:?} became {:?}", url, after);
                 prop_assert_eq!(after.path(), before.path());
             }
-            prop_assert!(!is_origin(&after) || after.scheme() != "http", "{:?}", after);
+            prop_assert!(!is_origin(&after), "{:?}", after);
         }
     }
 }
@@ -172,11 +174,92 @@ fn a_default_port_is_no_port() {
         ("http://origin/b", "http://origin:80", "http://api.test/b"),
         ("https://origin:443/b", "https://origin", "http://api.test/b"),
         ("https://origin:80/b", "https://origin", "https://origin:80/b"),
-        ("http://origin:443/b", "https://origin", "http://origin:443/b"),
+        // The same port, by the wrong name.
+        ("http://origin:443/b", "https://origin", "http://api.test/b"),
         ("http://[0:0::1]:80/b", "http://[::1]", "http://api.test/b"),
         ("http://127.0.0.1/b", "http://127.0.0.1", "http://api.test/b"),
     ] {
         assert_eq!(mapped(url, &origin(at, ""), "http://api.test/a", ""), expected, "{url} of {at}");
+    }
+}
+
+/// An origin behind TLS that knows nothing of it, or one that is asked in the clear and wants TLS.
+#[test]
+fn the_origin_s_own_address_under_the_other_scheme_is_its_own() {
+    for (at, url, asked, expected) in [
+        ("http://origin:8000", "https://origin:8000/y", "http://api.test/a", "http://api.test/y"),
+        ("http://origin", "https://origin/y", "http://api.test/a", "http://api.test/y"),
+        ("http://origin", "https://origin:80/y", "http://api.test/a", "http://api.test/y"),
+        ("https://origin", "http://origin/y", "https://api.test/a", "https://api.test/y"),
+        ("https://origin:8443", "http://origin:8443/y", "https://api.test/a", "https://api.test/y"),
+        // Another port is another server.
+        ("http://origin:8000", "https://origin/y", "http://api.test/a", "https://origin/y"),
+        ("https://origin:8443", "http://origin/y", "https://api.test/a", "http://origin/y"),
+    ] {
+        let expected = expected.to_owned();
+        assert_eq!(mapped(url, &origin(at, ""), asked, ""), expected, "{url} of {at}");
+    }
+    // The client's host under another scheme than it asked by is not the origin's: it is a site of its own.
+    let told = origin("http://10.0.0.1:8000", "*");
+    let login = "https://api.test/login";
+    assert_eq!(mapped(login, &told, "http://api.test/a", ""), login);
+    // The very URL that was asked for leads in circles.
+    let location =
+        mapped_in("location", "https://origin/a", &origin("http://origin", ""), "http://api.test/a", "");
+    assert_eq!(location, b"https://origin/a");
+}
+
+#[test]
+fn a_path_is_what_is_left_of_it_without_dots() {
+    let based = origin("http://origin/app", "");
+    for (path, expected) in [
+        ("/app/x/../y", Some("/v1/y")),
+        ("/app/./y/..", Some("/v1/")),
+        ("/app/y/%2E%2e/z?../q#/..", Some("/v1/z?../q#/..")),
+        ("/y/.%2e/app/z", Some("/v1/z")),
+        ("/app/..y/...", Some("/v1/..y/...")),
+        // They lead out of the upstream's path, where no request on this route gets to.
+        ("/app/../y", None),
+        ("/app/x/../../y", None),
+        ("/app/..", None),
+        ("\\app\\..\\y", None),
+    ] {
+        let url = format!("http://origin{path}");
+        let expected = expected.map_or(url.clone(), |path| format!("http://api.test{path}"));
+        assert_eq!(mapped(&url, &based, "http://api.test/v1/a", "/v1"), expected, "{path}");
+    }
+    // They lead out of the route, and would not lead out of the origin's root.
+    let plain = origin("http://origin", "");
+    for (path, expected) in [("/../y", "/v1/y"), ("/a/../../y", "/v1/y"), ("/..", "/v1/")] {
+        let mapped = mapped(&format!("http://origin{path}"), &plain, "http://api.test/v1/a", "/v1");
+        assert_eq!(mapped, format!("http://api.test{expected}"), "{path}");
+    }
+    // Nor does the front of the path that clients see count if it is left again.
+    let told = origin("http://10.0.0.1:8000", "*");
+    let url = "http://api.test/v1/../y";
+    assert_eq!(mapped(url, &told, "http://api.test/v1/a", "/v1"), "http://api.test/v1/y");
+}
+
+/// A path in Latin-1, say: its bytes are passed on as they are.
+#[test]
+fn a_path_that_is_no_text_is_mapped_by_its_bytes() {
+    let based = origin("http://origin/app", "");
+    let target = canonical_url("http://api.test/v1/a%E9").unwrap();
+    let location = |line: &[u8]| {
+        let mut headers = HeaderMap::new();
+        headers.insert("location", HeaderValue::from_bytes(line).unwrap());
+        based.map(&mut headers, AskedBy { target: &target, prefix: "/v1", told_port: None });
+        headers["location"].as_bytes().to_owned()
+    };
+    for (line, expected) in [
+        (&b"http://origin/app/\xe9"[..], &b"http://api.test/v1/\xe9"[..]),
+        (b"http://origin/./app/\xe9/../\xff?\xe9", b"http://api.test/v1/\xff?\xe9"),
+        (b"http://origin/x/\xe9", b"http://origin/x/\xe9"),
+        // In circles.
+        (b"https://origin/app/a\xe9", b"https://origin/app/a\xe9"),
+        (b"http://origin/app/a\xe9", b"http://api.test/v1/a\xe9"),
+    ] {
+        assert_eq!(location(line), expected, "{}", line.escape_ascii());
     }
 }
 
