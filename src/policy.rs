@@ -17,6 +17,7 @@ mod hop;
 mod invalidate;
 mod language;
 mod lifetime;
+mod no_lifetime;
 mod own_urls;
 mod pass;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use hop::{ForwardedFields, Hop};
 pub use invalidate::{destinations, parsed, post_fills_get, targets, targets_with};
 pub use language::best_language;
 pub use lifetime::Lifetime;
+pub use no_lifetime::NoLifetime;
 pub use own_urls::{AskedBy, OwnUrls, names_urls};
 pub use pass::PassReason;
 pub use range::{

@@ -5,6 +5,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::cache_control::Directives;
 use super::date::parse_date;
 use super::etag::etag;
+use super::no_lifetime::has_default;
 use super::rules::{Rules, SetCookie};
 use super::stale::is_failure;
 use crate::record::{LifetimeBy, Lines};
@@ -55,7 +56,7 @@ fn by_route(status: StatusCode, rules: &Rules) -> Option<u64> {
     if let Some(&ms) = rules.status_ttl_ms.get(&status.as_u16()) {
         return Some(ms);
     }
-    matches!(status.as_u16(), 200 | 203 | 204 | 301 | 308).then_some(rules.default_ttl_ms).flatten()
+    has_default(status).then_some(rules.default_ttl_ms).flatten()
 }
 
 /// A fraction of the time since Last-Modified (RFC 9111 §4.2.2), in ms.

@@ -76,7 +76,7 @@ reasons! {
     /// No lifetime, and nothing to validate with.
     NoLifetime = "no-lifetime", "the response has no lifetime (RFC 9111 §4.2.1) and nothing to validate it by (§4.3.1)", Some("default_ttl (status_ttl for a status other than 200, 203, 204, 301 and 308)");
     /// A stated lifetime of 0 or no-cache, and nothing to validate with.
-    ZeroLifetime = "zero-lifetime", "the response says that it is not fresh (max-age=0, no-cache, an Expires that is past) and has nothing to validate it by (RFC 9111 §4.3.1)", Some("ignore = [\"max-age\", \"no-cache\", \"expires\"] with default_ttl");
+    ZeroLifetime = "zero-lifetime", "the response says that it is not fresh (max-age=0 or one that is no number, no-cache, an Expires that is past) and has nothing to validate it by (RFC 9111 §4.3.1)", Some("ignore = [\"max-age\", \"no-cache\", \"expires\"] with default_ttl");
     /// An error of the origin, for now: 408, 425, 429, 5xx.
     OriginError = "origin-error", "the origin fails, or wants to be asked later (408, 425, 429, 5xx): only the requests that waited get this answer", Some("status_ttl");
     /// must-understand, with a status that is not understood (RFC 9111 §5.2.2.3).

@@ -94,7 +94,7 @@ fn expires(record: &Record, rules: &Rules, said: &Directives) -> &'static str {
     match lines.next().filter(|_| !said.targeted && !rules.ignore.expires) {
         Some(date) if lines.next().is_none() && parse_date(date).is_some() => "Expires (RFC 9111 §5.3)",
         Some(_) => "an Expires that is no date, and so is past (RFC 9111 §5.3)",
-        None => "nobody: kept to be validated (RFC 9111 §4.3)",
+        None => "the lack of a stated lifetime: kept to be validated (RFC 9111 §4.3)",
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
             ("max-age=60, s-maxage=9", 9000, &plain, "s-maxage (RFC 9111 §4.2.1)"),
             ("max-age=60", 5000, &capped, "max-age (RFC 9111 §4.2.1), cut by the route's max_ttl"),
             ("max-age=60, no-cache", 0, &plain, "no-cache (RFC 9111 §5.2.2.4)"),
-            ("public", 0, &plain, "nobody: kept to be validated (RFC 9111 §4.3)"),
+            ("public", 0, &plain, "the lack of a stated lifetime: kept to be validated (RFC 9111 §4.3)"),
         ] {
             assert_eq!(lifetime_source(&record(words, fresh_ms, rules), rules), want, "{words}");
         }

@@ -274,8 +274,8 @@ async fn take(
         How::Validated => Some(proxy.settings.instance.clone()),
         How::Cached | How::Awaited => other.clone(),
     };
-    let status =
-        cache_status::found(&found, mine, request.forward, respond::ttl_ms(&found.stored, proxy.now_ms()));
+    let (ttl_ms, rules) = (respond::ttl_ms(&found.stored, proxy.now_ms()), &request.route.rules);
+    let status = cache_status::found(&found, mine, request.forward, ttl_ms, rules);
     let status = CacheStatus { from: other.as_deref(), ..status };
     let status = if request.ticket.unsure { cache_status::in_doubt(status) } else { status };
     respond::from_stored(proxy, request, found.stored, status).await

@@ -358,3 +358,35 @@ async fn a_refresh_that_breaks_off_leaves_what_is_there() {
     let reply = proxy.get("/a").await;
     assert_eq!((reply.text(), reply.end), ("old", End::Clean));
 }
+
+/// As many frameworks answer: a validator, and nothing about a lifetime.
+#[tokio::test]
+async fn an_origin_that_says_nothing_of_a_lifetime_is_told_in_the_header_and_in_explain() {
+    for (field, value, status, setting) in [
+        ("ETag", "\"a\"", 200, "default_ttl"),
+        ("Last-Modified", "Wed, 01 Jan 2031 00:00:00 GMT", 200, "default_ttl"),
+        ("ETag", "\"a\"", 404, "status_ttl = { 404 = … }"),
+    ] {
+        let origin = Origin::answering(Answer::status(status).field(field, value).part("hello")).await;
+        let proxy = Proxy::before(&origin).await;
+        let first = proxy.fill("/a").await;
+        assert_eq!(first.cache_status(), "dustgate; fwd=uri-miss; stored; detail=no-lifetime", "{field}");
+        let question = serde_json::json!({ "url": "http://api.test/a", "method": "GET", "headers": [] });
+        let explained = proxy.admin_post("/v1/explain", &question).await.json();
+        let because = explained["lines"]["because"].as_str().unwrap();
+        let end = format!("; {setting} on route all would give it a lifetime");
+        assert!(because.ends_with(&end), "{field}: {because}");
+        origin.on("/a", Answer::status(304).field(field, value));
+        let again = proxy.get("/a").await;
+        again.assert(status, "hello");
+        assert_eq!(
+            again.cache_status(),
+            "dustgate; fwd=stale; fwd-status=304; stored; detail=no-lifetime",
+            "{field}"
+        );
+    }
+    // What the origin says, it means.
+    let origin = Origin::answering(Answer::ok("hello").cache("no-cache").field("ETag", "\"a\"")).await;
+    let proxy = Proxy::before(&origin).await;
+    assert_eq!(proxy.fill("/a").await.cache_status(), "dustgate; fwd=uri-miss; stored");
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use crate::policy::{self, CacheStatus, ErrorCase, PassReason, RequestFacts};
+use crate::policy::{self, CacheStatus, ErrorCase, NoLifetime, PassReason, RequestFacts};
 use crate::proxy::Proxy;
 use crate::proxy::explain::{Conclusion, Outcome, StoredHere};
 use crate::proxy::lookup::candidate::{Candidate, Criteria, Strictness, Unfit, Use};
@@ -112,7 +112,7 @@ async fn conclude_by_store(
         Some(Note::Growing { .. }) | None => {}
     }
     let because = match (there, judged) {
-        (Some(stored), Some(Err(unfit))) => because(proxy, stored, unfit, criteria),
+        (Some(stored), Some(Err(unfit))) => because(proxy, stored, unfit, criteria, party.route),
         _ => found.nothing(proxy, party.route),
     };
     let completed = live.is_some_and(|live| live.sufficient(criteria).is_ok());
@@ -124,7 +124,7 @@ async fn conclude_by_store(
 }
 
 /// Why a stored response may not be used as it is.
-fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, criteria: Criteria<'_>) -> String {
+fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, criteria: Criteria<'_>, route: &Route) -> String {
     match unfit {
         Unfit::Purged => "a purge came after its bytes were asked for".to_owned(),
         Unfit::TooOld => "it is past its end: lifetime, grace and keep are over".to_owned(),
@@ -139,7 +139,9 @@ fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, criteria: Criteria<'_>)
         Unfit::SoftlyPurged => stale_because(proxy, stored, "and must be validated"),
         Unfit::Lost | Unfit::Unread | Unfit::Unsure | Unfit::Stale | Unfit::Refused(_) => {
             let (record, now) = (&stored.record, proxy.now_ms());
-            policy::validates_because(criteria.ask, record, &stored.terms, criteria.rules, now)
+            let why = policy::validates_because(criteria.ask, record, &stored.terms, criteria.rules, now);
+            let lacks = NoLifetime::of(record, criteria.rules);
+            why + &lacks.map(|lacks| lacks.explained(&route.name)).unwrap_or_default()
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::body::Taking;
-use crate::policy::{self, CacheStatus, Fwd, PassReason};
+use crate::policy::{self, CacheStatus, Fwd, NoLifetime, PassReason, Rules};
 use crate::proxy::lookup::CacheSlot;
 use crate::proxy::outcome::{Exchange, FoundRecord, How};
 use crate::proxy::request::CacheRequest;
@@ -33,14 +33,21 @@ pub(crate) fn in_doubt(status: CacheStatus<'_>) -> CacheStatus<'_> {
 }
 
 /// A response that is ridden: of the request's own exchange (`mine`) or of another's.
-pub(crate) fn ridden(exchange: &Exchange, mine: bool) -> CacheStatus<'static> {
+pub(crate) fn ridden(exchange: &Exchange, mine: bool, rules: &Rules) -> CacheStatus<'static> {
     let status = CacheStatus { fwd: Some(exchange.forward), ..CacheStatus::default() };
     if !mine {
         return awaited(status);
     }
     // Only the leader's response says `stored`, or why it is not: it was stored once.
     let (stored, why) = announced(exchange);
+    let why = why.or_else(|| lacks_lifetime(&exchange.head, rules).filter(|_| stored));
     CacheStatus { stored, detail: why.map(PassReason::as_str), ..status }
+}
+
+/// What is said beside `stored`: the origin will be asked before each use, since it says nothing of a lifetime.
+fn lacks_lifetime(stored: &Stored, rules: &Rules) -> Option<PassReason> {
+    let lacks = NoLifetime::of(&stored.record, rules)?;
+    matches!(lacks, NoLifetime::Unstated(_) | NoLifetime::WithCookie).then_some(PassReason::NoLifetime)
 }
 
 /// Whether a response is announced as stored, and why it is not. Its body is put after its head has gone out,
@@ -60,6 +67,7 @@ pub(crate) fn found(
     mine: bool,
     forward: Option<Fwd>,
     ttl_ms: i64,
+    rules: &Rules,
 ) -> CacheStatus<'static> {
     match found.how {
         How::Cached => hit(ttl_ms),
@@ -70,7 +78,8 @@ pub(crate) fn found(
                 fwd_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
                 ..CacheStatus::default()
             };
-            if mine { CacheStatus { stored: true, ..status } } else { awaited(status) }
+            let detail = lacks_lifetime(&found.stored, rules).map(PassReason::as_str);
+            if mine { CacheStatus { stored: true, detail, ..status } } else { awaited(status) }
         }
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn ride(
     let status = if late {
         cache_status::hit(ttl_ms(&exchange.head, proxy.now_ms()))
     } else {
-        CacheStatus { from: other.as_deref(), ..cache_status::ridden(exchange, mine) }
+        CacheStatus { from: other.as_deref(), ..cache_status::ridden(exchange, mine, &request.route.rules) }
     };
     let status = if request.ticket.unsure { cache_status::in_doubt(status) } else { status };
     // Both readers keep the first bytes in memory until they are read.
