@@ -19,6 +19,7 @@ mod demo;
 mod drill;
 mod ls;
 mod manual;
+mod print;
 mod purge;
 mod trial;
 
@@ -122,7 +123,7 @@ pub(crate) async fn run(settings: Settings, ready: impl FnOnce(&Sockets)) -> Exi
     let started = tokio::select! {
         biased;
         told = signals.first(&nobody) => {
-            eprintln!("{told}: told to leave before it served");
+            print::note(format_args!("{told}: told to leave before it served"));
             return ExitCode::SUCCESS;
         }
         started = start(settings) => started,
@@ -152,10 +153,10 @@ fn announce(format: Format, sockets: &Sockets) {
         return;
     }
     for address in sockets.data_addresses() {
-        eprintln!("listening on http://{address}");
+        print::note(format_args!("listening on http://{address}"));
     }
     if let Ok(address) = sockets.admin_address() {
-        eprintln!("admin on http://{address}");
+        print::note(format_args!("admin on http://{address}"));
     }
 }
 
@@ -170,12 +171,12 @@ async fn sweep(config: &Config) -> ExitCode {
     };
     match app.proxy().sweep_twice().await {
         Ok((swept, others)) => {
-            println!(
+            print::line(format_args!(
                 "{} objects of {} B seen; {} removed ({} B freed); {} suspected, {} left half written by a crash removed",
                 swept.objects, swept.bytes, swept.removed, swept.freed, swept.suspects, swept.leftovers
-            );
+            ));
             for other in others {
-                println!("{}", told_of(&other));
+                print::line(told_of(&other));
             }
             ExitCode::SUCCESS
         }
@@ -219,10 +220,10 @@ impl Config {
             Ok(settings) => Ok(settings),
             Err(problems) => {
                 for problem in &problems {
-                    eprintln!("error: {problem}");
+                    print::note(format_args!("error: {problem}"));
                 }
                 let plural = if problems.len() == 1 { "error" } else { "errors" };
-                eprintln!("{} {plural} in the settings", problems.len());
+                print::note(format_args!("{} {plural} in the settings", problems.len()));
                 Err(ExitCode::from(BAD_SETTINGS))
             }
         }
@@ -242,7 +243,7 @@ impl Config {
 /// Prints what is likely not meant in the settings.
 pub(crate) fn warn(settings: &Settings) {
     for warning in settings.warnings() {
-        eprintln!("warning: {warning}");
+        print::note(format_args!("warning: {warning}"));
     }
 }
 
@@ -252,6 +253,6 @@ fn default_file() -> Option<PathBuf> {
 }
 
 pub(crate) fn fail(code: u8, text: &str) -> ExitCode {
-    eprintln!("error: {text}");
+    print::note(format_args!("error: {text}"));
     ExitCode::from(code)
 }

@@ -10,6 +10,7 @@ pub mod log;
 pub mod metrics;
 
 mod json;
+mod printable;
 mod shed;
 mod stamp;
 mod writer;
@@ -18,3 +19,4 @@ pub use access::{Access, Fill};
 pub use labels::{Cache, FillOutcome, FollowerEnd, Role, Scope, Shed, Source, Why};
 pub use log::{Event, Format, Level, Log};
 pub use metrics::{Metrics, RouteMetrics, UpstreamMetrics};
+pub use printable::{is_unprintable, printable};

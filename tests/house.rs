@@ -341,6 +341,19 @@ fn code_that_runs_answers_for_its_panics() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What clients and origins wrote must not move the cursor of a terminal: one file prints for all commands.
+#[test]
+fn commands_print_in_one_way() {
+    for (path, text) in files("src/cli") {
+        let prints = code(&text).into_iter().find(|(_, line)| {
+            ["print!(", "println!(", "stdout()", "stderr()"].iter().any(|word| line.contains(word))
+                && !line.contains("is_terminal()")
+        });
+        let own = path.ends_with("print.rs") || path.ends_with("manual.rs");
+        assert!(prints.is_none() || own, "{}: {prints:?}", path.display());
+    }
+}
+
 #[test]
 fn unsafe_code_stands_in_two_files() {
     let files = files("src").into_iter();

@@ -8,7 +8,7 @@ use clap::Args;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
-use super::{Config, FAILED, fail, warn};
+use super::{Config, FAILED, fail, print, warn};
 use crate::admin::{ExplainRequest, needed};
 use crate::app::App;
 use crate::config::Settings;
@@ -71,12 +71,12 @@ pub(super) async fn explain(explain: Explain) -> ExitCode {
         },
     };
     if explain.json {
-        println!("{value:#}");
+        print::line(format_args!("{value:#}"));
     } else {
         let text = value["text"].as_str().unwrap_or_default();
         let hidden = |line: &&str| line.split(' ').next() == Some(ENTRIES) && !explain.verbose;
         for line in text.lines().filter(|line| !hidden(line)) {
-            println!("{line}");
+            print::line(line);
         }
     }
     ExitCode::from(value["code"].as_u64().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
@@ -85,8 +85,8 @@ pub(super) async fn explain(explain: Explain) -> ExitCode {
 /// Explains from the settings alone, because no instance runs. Two empty stores in memory replace those
 /// of the settings: opening those would write to them (a marker, a reserved number).
 async fn alone(mut settings: Settings, question: ExplainRequest) -> Result<Value, ExitCode> {
-    eprintln!(
-        "no instance answers on the admin port: explained from the settings alone, as if nothing were stored"
+    print::note(
+        "no instance answers on the admin port: explained from the settings alone, as if nothing were stored",
     );
     warn(&settings);
     settings.dust.store.url = SecretUrl::here(dust::IN_MEMORY);

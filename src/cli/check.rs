@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{BAD_SETTINGS, Config, FAILED, ask, fail};
+use super::{BAD_SETTINGS, Config, FAILED, ask, fail, print};
 use crate::app;
 use crate::proxy::explain::describe;
 
@@ -27,7 +27,7 @@ pub(super) async fn run(check: Check) -> ExitCode {
     if check.live {
         return match ask::ready(&settings).await {
             Ok(text) => {
-                println!("{}", text.trim());
+                print::line(text.trim());
                 ExitCode::SUCCESS
             }
             Err(text) => fail(FAILED, &text),
@@ -36,7 +36,7 @@ pub(super) async fn run(check: Check) -> ExitCode {
     // What an instance would find wrong only when it starts.
     let wrong = app::wrong_upstreams(&settings);
     for error in &wrong {
-        eprintln!("error: {error}");
+        print::note(format_args!("error: {error}"));
     }
     if !wrong.is_empty() {
         return ExitCode::from(BAD_SETTINGS);
@@ -44,14 +44,20 @@ pub(super) async fn run(check: Check) -> ExitCode {
     let table = settings.table();
     let routes = table.in_order();
     let plural = if routes.len() == 1 { "route" } else { "routes" };
-    println!("{} {plural}, in the order in which they match:", routes.len());
+    print::line(format_args!("{} {plural}, in the order in which they match:", routes.len()));
     let wide = routes.iter().map(|route| route.name.chars().count()).max().unwrap_or_default();
     for (place, route) in routes.iter().enumerate() {
-        println!("{:>3}  {:<wide$}  {}  → {}", place + 1, route.name, describe(route), route.upstream);
+        print::line(format_args!(
+            "{:>3}  {:<wide$}  {}  → {}",
+            place + 1,
+            route.name,
+            describe(route),
+            route.upstream
+        ));
     }
     for never in table.unreachable() {
-        println!("warning: route \"{}\" can never match: {}", never.name, never.why);
+        print::line(format_args!("warning: route \"{}\" can never match: {}", never.name, never.why));
     }
-    println!("ok");
+    print::line("ok");
     ExitCode::SUCCESS
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use super::{FAILED, ask, fail, run, warn};
+use super::{FAILED, ask, fail, print, run, warn};
 use crate::app::{Signals, raise_descriptors};
 use crate::config::{self, Settings};
 use crate::demo::{guide, origin};
@@ -71,7 +71,7 @@ pub(super) async fn start(demo: Demo) -> ExitCode {
     warn(&settings);
     let code = run(settings, |sockets| {
         let (Ok(proxy), Ok(admin)) = (sockets.data_address(), sockets.admin_address()) else { return };
-        print!("{}", guide(proxy, admin, origin, delay));
+        print::lines(guide(proxy, admin, origin, delay));
     })
     .await;
     drop(handle);
@@ -83,7 +83,7 @@ async fn live(at: Option<SocketAddr>) -> ExitCode {
     let Some(at) = at else { return fail(FAILED, "--live needs --origin-only ADDRESS") };
     match ask::alive(&format!("http://{}/count", ask::local(at))).await {
         Ok(_) => {
-            println!("a slow origin answers on http://{at}");
+            print::line(format_args!("a slow origin answers on http://{at}"));
             ExitCode::SUCCESS
         }
         Err(text) => fail(FAILED, &text),
@@ -97,7 +97,7 @@ async fn alone(origin: SocketAddr) -> ExitCode {
         Err(error) => return fail(FAILED, &format!("signals can't be listened to: {error}")),
     };
     raise_descriptors();
-    eprintln!("a slow origin on http://{origin}");
+    print::note(format_args!("a slow origin on http://{origin}"));
     signals.first(&Log::null()).await;
     ExitCode::SUCCESS
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{BAD_SETTINGS, Config, FAILED, default_file, fail};
+use super::{BAD_SETTINGS, Config, FAILED, default_file, fail, print};
 use crate::drill::plan::{Options, Plan};
 use crate::drill::safety::{self, Machine};
 use crate::drill::{self, Failed, table};
@@ -41,7 +41,7 @@ pub(super) struct Drill {
 
 pub(super) async fn run(drill: Drill) -> ExitCode {
     if drill.list {
-        print!("{}", table::list());
+        print::lines(table::list());
         return ExitCode::SUCCESS;
     }
     let plan = match plan(&drill) {
@@ -53,24 +53,24 @@ pub(super) async fn run(drill: Drill) -> ExitCode {
         Err(error) => return fail(FAILED, &format!("signals can't be listened to: {error}")),
     };
     for remark in &plan.remarks {
-        eprintln!("note: {remark}");
+        print::note(format_args!("note: {remark}"));
     }
     let told_plan = plan.clone();
     let rounds = plan.rounds;
     if !drill.json {
-        print!("{}", table::head());
+        print::lines(table::head());
     }
     let report = drill::run(plan, interrupted, |row| {
         if !drill.json {
-            print!("{}", row.line(rounds));
+            print::lines(row.line(rounds));
         }
     });
     match report.await {
         Ok(report) => {
             if drill.json {
-                println!("{:#}", report.json(&told_plan));
+                print::line(format_args!("{:#}", report.json(&told_plan)));
             } else {
-                print!("{}", report.foot());
+                print::lines(report.foot());
             }
             if report.held() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
@@ -83,7 +83,7 @@ pub(super) async fn run(drill: Drill) -> ExitCode {
 fn plan(drill: &Drill) -> Result<Plan, ExitCode> {
     let refuse = |reasons: Vec<String>| {
         for reason in reasons {
-            eprintln!("error: {reason}");
+            print::note(format_args!("error: {reason}"));
         }
         ExitCode::from(BAD_SETTINGS)
     };

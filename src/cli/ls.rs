@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::ask::{Answer, get};
-use super::{Config, FAILED, fail};
+use super::{Config, FAILED, fail, print};
 
 #[derive(Debug, Args)]
 pub(super) struct Ls {
@@ -45,7 +45,7 @@ pub(super) async fn ls(ls: Ls) -> ExitCode {
         };
         let records = page["records"].as_array().map(Vec::as_slice).unwrap_or_default();
         for record in records {
-            println!("{}", if ls.json { record.to_string() } else { line(record) });
+            print::line(if ls.json { record.to_string() } else { line(record) });
         }
         left = left.saturating_sub(records.len());
         cursor = page["cursor"].as_u64();

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::ask::{Answer, ask};
-use super::{Config, FAILED, fail};
+use super::{Config, FAILED, fail, print};
 
 #[derive(Debug, Args)]
 #[group(id = "what", required = true, multiple = true)]
@@ -57,7 +57,7 @@ pub(super) async fn purge(purge: Purge) -> ExitCode {
     };
     match ask(&settings, "/v1/purge", &content).await {
         Answer::Said(value) => {
-            println!("{value}");
+            print::line(value);
             ExitCode::SUCCESS
         }
         Answer::Refused(text) => fail(FAILED, &text),

@@ -10,7 +10,7 @@ use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
-use super::{Config, FAILED, fail};
+use super::{Config, FAILED, fail, print};
 use crate::clock::Dice;
 
 mod answer;
@@ -67,9 +67,9 @@ pub(super) async fn run(trial: Trial) -> ExitCode {
     let answers = [asked.ask().await, asked.ask().await];
     let value = report(&asked, &answers);
     if trial.json {
-        println!("{value:#}");
+        print::line(format_args!("{value:#}"));
     } else {
-        print!("{}", value["text"].as_str().unwrap_or_default());
+        print::lines(value["text"].as_str().unwrap_or_default());
     }
     ExitCode::from(value["code"].as_u64().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
 }
@@ -107,7 +107,7 @@ fn report(asked: &Asked, answers: &[Result<Answer, Foreign>; 2]) -> Value {
         report.add(name, said);
     }
     let Some(first) = came.first() else {
-        report.add("answer", "none: the origin can't be asked");
+        report.add("answer", "none: the origin gave none that can be judged");
         return report.done(FAILED, None, answers, None);
     };
     let judged: Vec<Judged> = came.iter().map(|answer| asked.judge(answer)).collect();

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use super::printable::is_unprintable;
+
 /// An object that is being written. Finish it with [`Object::end`].
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
@@ -82,21 +84,43 @@ pub(super) fn string(out: &mut Vec<u8>, value: &str) {
     out.push(b'"');
 }
 
+/// The bytes that stay as they are. Those that are missing are written as a code, or begin a character that may be.
+const STAYS: [bool; 256] = {
+    let mut stays = [true; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        stays[byte] = false;
+        byte += 1;
+    }
+    // DEL, C1, and the marks of direction: a log is read on terminals.
+    let others = [b'"', b'\\', 0x7f, 0xc2, 0xd8, 0xe2];
+    let mut nth = 0;
+    while nth < others.len() {
+        stays[others[nth] as usize] = false;
+        nth += 1;
+    }
+    stays
+};
+
 /// The inside of a JSON string.
 pub(super) fn escaped(out: &mut Vec<u8>, value: &str) {
     let bytes = value.as_bytes();
     let mut from = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+        if STAYS[usize::from(byte)] {
+            continue;
+        }
+        let char = value[at..].chars().next().unwrap_or_default();
+        if !matches!(char, '"' | '\\') && !is_unprintable(char) {
             continue;
         }
         out.extend_from_slice(&bytes[from..at]);
-        from = at + 1;
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
+        from = at + char.len_utf8();
+        match char {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', byte]),
+            '\n' => out.extend_from_slice(b"\\n"),
             _ => {
-                let _ = write!(out, "\\u{byte:04x}");
+                let _ = write!(out, "\\u{:04x}", u32::from(char));
             }
         }
     }
@@ -109,10 +133,20 @@ mod tests {
 
     #[test]
     fn every_string_comes_back() {
-        for value in ["", "plain", "\"\\\u{0}\u{1f}\u{7f}\n\t", "ünï€😀", "a\"", "\\"] {
+        for value in [
+            "",
+            "plain",
+            "\"\\\u{0}\u{1f}\u{7f}\n\t",
+            "ünï€😀",
+            "a\"",
+            "\\",
+            "\u{9b}Â\u{a0}\u{202e}‘ض\u{61c}",
+        ] {
             let mut out = Vec::new();
             string(&mut out, value);
             assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), value);
+            let out = String::from_utf8(out).unwrap();
+            assert!(!out.contains(is_unprintable), "{out:?}");
         }
     }
 

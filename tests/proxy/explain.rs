@@ -240,3 +240,26 @@ async fn a_part_is_told_from_the_whole() {
         comes_to(&explain(&proxy, "GET", "/a", range).await, 3, "(RFC 9111 §3.3, §3.4)");
     }
 }
+
+/// The fields of a record are what an origin wrote. U+009B begins a sequence that a terminal obeys.
+#[tokio::test]
+async fn what_an_origin_wrote_is_printed_without_what_a_terminal_would_obey() {
+    let evil = "\u{9b}31m\u{202e}";
+    let answer = Answer::cacheable("hello").field("ETag", &format!("\"{evil}\""));
+    let origin = Origin::answering(answer).await;
+    let proxy = Proxy::before(&origin).await;
+    proxy.fill("/a").await;
+    for arguments in [
+        &["explain", "http://api.test/a"][..],
+        &["explain", "--json", "http://api.test/a"],
+        &["ls"],
+        &["ls", "--json"],
+        &["purge", "--tag", evil],
+        &["purge", "--prefix", evil],
+    ] {
+        let said = proxy.command(arguments).await;
+        let bare = |char: char| char != '\n' && dustgate::telemetry::is_unprintable(char);
+        assert!(!said.out.contains(bare) && !said.err.contains(bare), "{arguments:?}: {said:?}");
+        assert!(arguments[0] != "explain" || said.out.contains("\\u009b31m"), "{arguments:?}: {said:?}");
+    }
+}

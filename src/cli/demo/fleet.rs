@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::store::Store;
-use super::{Demo, Ports, settings};
+use super::{Demo, Ports, print, settings};
 use crate::app::{self, App, BuildError, Exit, Handed, Signals, Sockets};
 use crate::cli::{BAD_SETTINGS, FAILED, fail};
 use crate::clock::{Clock as _, Dice, SystemClock};
@@ -44,9 +44,9 @@ pub(super) async fn run(demo: &Demo, origin: SocketAddr, delay: Duration) -> Exi
     }
     let doors: Vec<Door> = instances.iter().filter_map(Instance::door).collect();
     for door in &doors {
-        eprintln!("listening on http://{}", door.proxy);
+        print::note(format_args!("listening on http://{}", door.proxy));
     }
-    print!("{}", fleet_guide(&doors, origin, delay, &store.told()));
+    print::lines(fleet_guide(&doors, origin, delay, &store.told()));
     let exits = join_all(instances.into_iter().map(|one| one.app.run(one.sockets, one.signals))).await;
     // The store goes last.
     drop(store);
