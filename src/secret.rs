@@ -5,6 +5,7 @@ use std::fmt::{self, Debug, Display};
 
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use url::form_urlencoded;
 
 /// A setting that must not be printed. Shows as `***`; only [`Secret::reveal`] gives its text.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -132,33 +133,86 @@ impl Debug for SecretUrl {
 /// URL stays as it is.
 pub(crate) fn masked_url(url: &str) -> String {
     // First: a password may have a question mark in it.
-    without_secret_parameters(&without_password(url))
+    without_secret_parameters(&without_password(url), is_secret)
 }
 
 /// The same of a URL that others have written: what stands before an `@` behind the authority is no password.
 pub fn masked_link(url: &str) -> String {
-    let begins = url.find("://").map_or(url.len(), |at| at + 3);
-    let ends = url[begins..].find(['/', '\\', '?', '#']).map_or(url.len(), |at| begins + at);
-    let (origin, target) = url.split_at(ends);
-    without_secret_parameters(&(without_password(origin) + target))
+    masked_link_by(url, is_secret)
 }
 
-fn without_secret_parameters(url: &str) -> String {
-    let Some((url, query)) = url.split_once('?') else { return url.to_owned() };
-    let masked = query.split('&').map(|parameter| match parameter.split_once('=') {
-        Some((name, _)) if is_secret(name) => format!("{name}={MASK}"),
-        _ => parameter.to_owned(),
-    });
-    format!("{url}?{}", masked.collect::<Vec<_>>().join("&"))
+/// The same, where the caller says which parameters are secret by their names.
+pub(crate) fn masked_link_by(url: &str, is_secret: impl Fn(&str) -> bool) -> String {
+    let scheme = url.find(':').filter(|&at| url[..at].bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let behind = scheme.map_or(0, |at| at + 1);
+    let slashes = url[behind..].bytes().take_while(|byte| b"/\\".contains(byte)).count();
+    if scheme.is_none() && slashes < 2 {
+        return without_secret_parameters(url, is_secret);
+    }
+    let begins = behind + slashes;
+    let ends = url[begins..].find(['/', '\\', '?', '#']).map_or(url.len(), |at| begins + at);
+    let authority = masked_user(&url[begins..ends]);
+    without_secret_parameters(&format!("{}{authority}{}", &url[..begins], &url[ends..]), is_secret)
+}
+
+/// The values of a URL's parameters that are secret by their names, as they are written.
+pub(crate) fn secret_parameters(url: &str, is_secret: impl Fn(&str) -> bool) -> Vec<String> {
+    let found = parameters(url, is_secret).into_iter().filter_map(|(_, value)| value);
+    found.map(str::to_owned).collect()
+}
+
+fn without_secret_parameters(url: &str, is_secret: impl Fn(&str) -> bool) -> String {
+    let mut shown = String::with_capacity(url.len());
+    for (plain, secret) in parameters(url, is_secret) {
+        shown.push_str(plain);
+        if secret.is_some() {
+            shown.push_str(MASK);
+        }
+    }
+    shown
+}
+
+/// The text of a URL in pieces, with the secret value that stands behind each, if one does. A parameter may stand in
+/// a query or in a fragment, as those do that a sign-in hands over. The secret ends with the next `&`: another mark
+/// in it may be its own, so rather too much is masked than too little.
+fn parameters(url: &str, is_secret: impl Fn(&str) -> bool) -> Vec<(&str, Option<&str>)> {
+    let mut found = Vec::new();
+    let mut shown = 0;
+    let mut rest = url.find(['?', '#']);
+    while let Some(begins) = rest.map(|at| at + 1) {
+        let ends = url[begins..].find(['&', ';', '?', '#']).map(|at| begins + at);
+        rest = ends;
+        let parameter = &url[begins..ends.unwrap_or(url.len())];
+        let Some((name, _)) = parameter.split_once('=') else { continue };
+        let name_ends = begins + name.len() + 1;
+        let plain = form_urlencoded::parse(name.as_bytes()).next();
+        if plain.is_some_and(|(plain, _)| is_secret(&plain)) {
+            rest = url[name_ends..].find('&').map(|at| name_ends + at);
+            let value_ends = rest.unwrap_or(url.len());
+            found.push((&url[shown..name_ends], Some(&url[name_ends..value_ends])));
+            shown = value_ends;
+        }
+    }
+    found.push((&url[shown..], None));
+    found
 }
 
 fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     // A password may have an unescaped slash in it; mask too much rather than too little.
-    let Some((user, host)) = rest.rsplit_once('@') else { return url.to_owned() };
+    match url.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", masked_user(rest)),
+        // It lacks its slashes or its scheme, or is no URL.
+        None if url.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) => masked_user(url),
+        None => url.to_owned(),
+    }
+}
+
+/// An authority with `***` in the place of a password, or of a user without one: that may be a token.
+fn masked_user(authority: &str) -> String {
+    let Some((user, host)) = authority.rsplit_once('@') else { return authority.to_owned() };
     match user.split_once(':') {
-        Some((name, _)) => format!("{scheme}://{name}:{MASK}@{host}"),
-        None => format!("{scheme}://{MASK}@{host}"),
+        Some((name, _)) => format!("{name}:{MASK}@{host}"),
+        None => format!("{MASK}@{host}"),
     }
 }
 
@@ -245,6 +299,9 @@ mod tests {
             ("embedded:./data", "embedded:./data"),
             ("dust+ws://h/ws/sync?store=a/b&token=t", "dust+ws://h/ws/sync?store=a/b&token=***"),
             ("redis://:p?w@h/0", "redis://:***@h/0"),
+            ("redis:user:pw@h", "redis:***@h"),
+            ("user:p/w@h:80", "user:***@h:80"),
+            ("user@h", "user@h"),
         ] {
             assert_eq!(masked_url(url), shown);
             let url = SecretUrl::here(url);
@@ -258,8 +315,17 @@ mod tests {
             ("http://h/u/@me?a=b@c", "http://h/u/@me?a=b@c"),
             ("http://h?email=a@b", "http://h?email=a@b"),
             ("http://h/x?token=t@u", "http://h/x?token=***"),
+            ("http://h/x?a=1&%74oken=t&b=2", "http://h/x?a=1&%74oken=***&b=2"),
+            ("http://h/x?a=1;token=t;u#v&b=2", "http://h/x?a=1;token=***&b=2"),
+            ("http://h/x?a#access_token=t&b", "http://h/x?a#access_token=***&b"),
+            ("/x#token=t?u", "/x#token=***"),
+            ("/x?next=/y?token=t", "/x?next=/y?token=***"),
             ("http://u:pw@h/@x", "http://u:***@h/@x"),
             ("http:\\\\h\\@x", "http:\\\\h\\@x"),
+            ("http:u:pw@h/@x", "http:u:***@h/@x"),
+            ("http:\\u:pw@h", "http:\\u:***@h"),
+            ("//u:pw@h/?b=1", "//u:***@h/?b=1"),
+            ("/a:b@c", "/a:b@c"),
             ("/a/@b", "/a/@b"),
         ] {
             assert_eq!(masked_link(url), shown);

@@ -65,7 +65,19 @@ fn cases() -> Vec<Case> {
     let whole = || json().cache("max-age=60");
     vec![
         case("json", whole(), 0, None),
-        case("validated", json().cache("no-cache").field("ETag", "\"a1\""), 0, None),
+        Case {
+            setting: "# the origin says that it is asked before each use; if it need not be: ignore = [\"no-cache\"] with default_ttl",
+            ..case("validated", json().cache("no-cache").field("ETag", "\"a1\""), 0, None)
+        },
+        Case { setting: "default_ttl = \"1m\"", ..case("tagged", json().field("ETag", "\"a1\""), 0, None) },
+        Case {
+            setting: "default_ttl = \"1m\"",
+            ..case("dated", json().field("Last-Modified", "Wed, 01 Jan 2031 00:00:00 GMT"), 0, None)
+        },
+        Case {
+            setting: "status_ttl = { 404 = \"1m\" }",
+            ..case("missing", Answer::status(404).field("ETag", "\"a1\"").part("no"), 0, None)
+        },
         Case { setting: "default_ttl = \"1m\"", then: 0, ..case("plain", json(), 3, Some("no-lifetime")) },
         case("cookies", whole().field("Set-Cookie", "session=abc; Path=/"), 4, Some("set-cookie")),
         case("star", whole().field("Vary", "*"), 4, Some("vary-star")),
@@ -104,6 +116,11 @@ fn cases() -> Vec<Case> {
             setting: "ignore_cookies = [\"analytics\"]",
             then: 0,
             ..case("visitor", whole(), 4, Some("cookie"))
+        },
+        Case {
+            fields: &["X-Session-Key: tok-5f2d.9c41"],
+            setting: "# if the answer is for the holder of one of these alone: secret_headers = [\"x-session-key\"]",
+            ..case("session", whole(), 0, None)
         },
     ]
 }
@@ -188,6 +205,26 @@ async fn what_an_origin_repeats_of_a_credential_is_masked() {
     assert!(!format!("{:?}{}", tried.said, tried.json).contains(SECRET));
 }
 
+/// In whatever code: an origin may decode what it is sent, and encode what it repeats.
+#[tokio::test]
+async fn what_an_origin_repeats_of_a_credential_in_other_codes_is_masked() {
+    let origin = Origin::start().await;
+    // `me:s3cret/77`, and that in the middle of other text.
+    let basic = "bWU6czNjcmV0Lzc3";
+    let moved =
+        Answer::status(301).cache("max-age=60").field("Location", "/u/s3cret%2F77?u=S3CRET/77#token=x&y=1");
+    let moved =
+        moved.field("ETag", "\"s3cret\\/77\"").field("Content-Location", &format!("/?k={basic}&a=key-5f2d"));
+    origin.on("/a", moved.part(""));
+    let url = format!("http://{}/a?api_key=key-5f2d", origin.at);
+    let tried = tried(&url, &["-H", &format!("Authorization: Basic {basic}")]).await;
+    assert_eq!(tried.line("redirect"), "location: /u/***?u=***#token=***&y=1");
+    assert_eq!(tried.line("validators"), "ETag \"***\"");
+    assert_eq!(tried.line("named"), "content-location: /?k=***&a=***");
+    let all = format!("{:?}{}", tried.said, tried.json);
+    assert!(!["s3cret", basic, "key-5f2d"].iter().any(|secret| all.contains(secret)), "{all}");
+}
+
 /// Credentials that are words of the report and of the settings, or too short to look for.
 #[tokio::test]
 async fn a_credential_that_is_a_word_of_the_report_leaves_it_and_the_settings_whole() {
@@ -240,6 +277,126 @@ async fn an_origin_that_gives_no_answer_is_told_from_one_that_does() {
     assert_eq!(events.json["reason"], "event-stream");
 }
 
+/// Frameworks answer so by themselves: the response is stored, and each request goes to the origin all the same.
+#[tokio::test]
+async fn it_says_of_a_validator_without_a_lifetime_which_setting_would_spare_the_origin() {
+    let origin = Origin::answering(Answer::ok("{}").field("ETag", "\"a1\"")).await;
+    let tried = tried(&format!("http://{}/v1/a", origin.at), &[]).await;
+    assert_eq!(tried.line("answer"), "stored, and validated with the origin before each use");
+    let because = tried.line("because");
+    assert!(because.ends_with("; default_ttl on route v1 would give it a lifetime"), "{because}");
+    let suggested = tried.suggested();
+    let note = "# with this the origin is not asked before each use: 60 s by the route's default_ttl, ";
+    assert!(suggested.starts_with(note) && suggested.contains("default_ttl = \"1m\""), "{suggested}");
+}
+
+/// A field that only the route calls secret goes into the key like one that is known.
+#[tokio::test]
+async fn it_suggests_a_key_for_the_route_s_own_secret_headers() {
+    let origin = Origin::answering(Answer::cacheable("{}")).await;
+    let directory = tempfile::TempDir::with_prefix("dustgate-").unwrap();
+    let settings = format!(
+        "[[routes]]\nname = \"api\"\nhost = \"api.test\"\nupstream = \"http://{}\"\nsecret_headers = [\"x-session\"]\n",
+        origin.at
+    );
+    let file = directory.path().join("dustgate.toml");
+    std::fs::write(&file, settings).unwrap();
+    let field = format!("X-Session: {SECRET}");
+    let arguments = ["try", "http://api.test/a", "-H", &field, "-c", "dustgate.toml"];
+    let said = run_in(directory.path(), &arguments).await;
+    assert_eq!(said.code, 4, "{said:?}");
+    let (_, suggested) = said.out.split_once("settings to begin with:").expect("a suggestion");
+    assert!(suggested.contains("vary_on = [\"x-session\"]"), "{said:?}");
+    assert!(suggested.contains("secret_headers = [\"x-session\"]"), "{said:?}");
+    std::fs::write(&file, suggested).unwrap();
+    assert_eq!(run_in(directory.path(), &arguments).await.code, 0, "{suggested}");
+}
+
+/// A terminal obeys more than the characters that begin with an escape: U+009B begins a sequence as well.
+#[tokio::test]
+async fn what_a_terminal_would_obey_is_printed_as_a_code() {
+    let evil = "\u{9b}31m\u{202e}";
+    let origin = Origin::start().await;
+    let answer = Answer::cacheable("hello").field("ETag", &format!("\"{evil}\""));
+    origin.on("/a", answer.field("Location", &format!("/{evil}")).field("Set-Cookie", &format!("{evil}=1")));
+    let tried = tried(&format!("http://{}/a", origin.at), &["-H", &format!("X-Own: {evil}")]).await;
+    assert!(tried.said.out.contains("ETag \"\\u009b31m\\u202e\""), "{:?}", tried.said);
+    let bare =
+        |text: &str| text.contains(|char: char| char != '\n' && dustgate::telemetry::is_unprintable(char));
+    assert!(!bare(&tried.said.out), "{:?}", tried.said);
+    assert!(tried.line("validators").contains(evil), "JSON has the text itself: {}", tried.json);
+    let directory = tempfile::TempDir::with_prefix("dustgate-").unwrap();
+    let url = format!("http://{}/a", origin.at);
+    let json = run_in(directory.path(), &["try", &url, "--json"]).await;
+    assert!(!bare(&json.out), "{json:?}");
+    let refused = run_in(directory.path(), &["try", &format!("{evil}://x")]).await;
+    assert!(refused.code == 2 && !bare(&refused.err), "{refused:?}");
+}
+
+/// Answers of which a setting is easily suggested, and would be wrong.
+#[tokio::test]
+async fn it_does_not_suggest_to_store_what_only_looks_as_if_it_could_be() {
+    let origin = Origin::start().await;
+    let whole = || Answer::cacheable("hello");
+    for (path, answer, line, said, note) in [
+        (
+            "/unknown",
+            Answer::status(401).field("WWW-Authenticate", "Basic").part("no"),
+            "answer",
+            "not stored",
+            "# the origin wants to know who asks: try it with -H",
+        ),
+        (
+            "/limited",
+            Answer::status(429).field("Retry-After", "7").part("no"),
+            "answer",
+            "not stored",
+            "# the origin asks to be left alone for now",
+        ),
+        (
+            "/short",
+            Answer::status(200).declaring(10).part("hello").then_close(),
+            "because",
+            "origin-error: ",
+            "[upstreams.origin]",
+        ),
+        (
+            "/old",
+            whole().field("Age", "4000"),
+            "answer",
+            "stored, and stale when it comes: ",
+            "[upstreams.origin]",
+        ),
+        (
+            "/browsers",
+            whole().field("Vary", "User-Agent"),
+            "answer",
+            "stored, ",
+            "# it varies on User-Agent: each browser makes an answer of its own, of which 32 are kept",
+        ),
+        (
+            "/wrong",
+            Answer::ok("hello").cache("max-age=60; public"),
+            "because",
+            "zero-lifetime: the response says that it is not fresh (max-age=0 or one that is no number, ",
+            "[upstreams.origin]",
+        ),
+        (
+            "/no-store",
+            Answer::ok("hello").cache("no-store"),
+            "because",
+            "no-store: ",
+            "# the origin says that this is not to be stored: ",
+        ),
+    ] {
+        origin.on(path, answer);
+        let tried = tried(&format!("http://{}{path}", origin.at), &[]).await;
+        assert!(tried.line(line).starts_with(said), "{path}: {:?}", tried.said);
+        let suggested = tried.suggested();
+        assert!(suggested.starts_with(note) && !suggested.contains("_ttl = "), "{path}: {suggested}");
+    }
+}
+
 #[tokio::test]
 async fn with_a_file_the_url_is_the_client_s_and_its_route_judges() {
     let origin = Origin::start().await;
@@ -260,7 +417,7 @@ async fn with_a_file_the_url_is_the_client_s_and_its_route_judges() {
             .arg("-c")
             .arg(&file)
             .env("TENANT", "shop")
-            .env("ORIGIN_AUTHORIZATION", SECRET);
+            .env("ORIGIN_API_AUTHORIZATION", SECRET);
         finish(&mut command).await
     };
     let check = run(&["check"]).await;
@@ -284,7 +441,7 @@ async fn with_a_file_the_url_is_the_client_s_and_its_route_judges() {
     assert!(said.out.contains("ETag \"***-***\""), "what the route adds is masked as well: {said:?}");
     assert!(!suggested.contains("***"), "{said:?}");
     let note =
-        "# set ORIGIN_AUTHORIZATION in the environment: the value of request_headers.set.authorization";
+        "# set ORIGIN_API_AUTHORIZATION in the environment: the value of request_headers.set.authorization";
     assert!(suggested.contains(note), "{said:?}");
     std::fs::write(&file, suggested).unwrap();
     let check = run(&["check"]).await;

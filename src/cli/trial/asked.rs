@@ -92,7 +92,8 @@ impl Asked {
                 fields.append(name, text);
             }
         }
-        Masked::of(&fields, |name| route.rules.is_secret(name.as_str()) || added.contains(name))
+        let url = self.target.text();
+        Masked::of(url, &fields, |name| route.rules.is_secret(name.as_str()) || added.contains(name))
     }
 
     /// The URL as it goes to the origin.

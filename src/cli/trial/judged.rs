@@ -1,6 +1,6 @@
 //! What would be done with an answer, by the policy that serving uses.
 
-use crate::policy::{self, Lifetime, PassReason, RequestFacts, Verdict};
+use crate::policy::{self, Lifetime, NoLifetime, PassReason, RequestFacts, Verdict};
 use crate::proxy::explain::text;
 use crate::proxy::fill::framing;
 use crate::record::{Fields, Manifest, Record, Selecting, Tags};
@@ -24,8 +24,12 @@ pub(super) enum Judged {
     Stored {
         /// Whether it is used without asking the origin, for a while.
         fresh: bool,
+        /// Whether the origin can be asked if it still holds.
+        validated: bool,
         /// For how long, and by what.
         freshness: String,
+        /// Why it has no lifetime, if a setting would give it one.
+        lacks: Option<NoLifetime>,
     },
     /// Given to those who wait for it, and not stored.
     Shared(PassReason),
@@ -56,15 +60,16 @@ pub(super) fn judge(way: &Way, answer: &Answer, route: &Route) -> Judged {
         framing: framing(answer.framing),
     };
     let too_large = answer.bytes > route.rules.max_object_size;
-    let not_stored = |reason| if shares { Judged::Shared(reason) } else { Judged::Alone(reason) };
+    // What breaks off is never stored, and counts as a failure of the origin.
+    let broken = matches!(answer.end, End::Broken(_));
+    let not_stored = |reason| {
+        let reason = if broken { PassReason::OriginError } else { reason };
+        if shares { Judged::Shared(reason) } else { Judged::Alone(reason) }
+    };
     match policy::verdict(ask, &head, &route.rules) {
         Verdict::Store(_) if too_large => Judged::Alone(PassReason::TooLarge),
-        // What breaks off is never stored, and counts as a failure of the origin.
-        Verdict::Store(_) if matches!(answer.end, End::Broken(_)) => not_stored(PassReason::OriginError),
-        Verdict::Store(lifetime) => Judged::Stored {
-            fresh: lifetime.fresh_ms > lifetime.age_ms,
-            freshness: freshness(&lifetime, answer, route, ask.credentialed()),
-        },
+        Verdict::Store(_) if broken => not_stored(PassReason::OriginError),
+        Verdict::Store(lifetime) => stored(&lifetime, answer, route, ask.credentialed()),
         Verdict::Share { why, .. } => not_stored(why),
         Verdict::Pass(why) => Judged::Alone(why),
         Verdict::Failed { shareable: true, .. } => not_stored(PassReason::OriginError),
@@ -73,7 +78,7 @@ pub(super) fn judge(way: &Way, answer: &Answer, route: &Route) -> Judged {
 }
 
 /// How long it would be fresh and kept, and what says so.
-fn freshness(lifetime: &Lifetime, answer: &Answer, route: &Route, credentialed: bool) -> String {
+fn stored(lifetime: &Lifetime, answer: &Answer, route: &Route, credentialed: bool) -> Judged {
     let record = Record {
         key: "".into(),
         born: 0,
@@ -93,7 +98,12 @@ fn freshness(lifetime: &Lifetime, answer: &Answer, route: &Route, credentialed: 
         tags: Tags::new(),
         body: Manifest::default(),
     };
-    text::freshness(&record, &route.rules, answer.received_at)
+    Judged::Stored {
+        fresh: lifetime.fresh_ms > lifetime.age_ms,
+        validated: policy::validators(&record).is_some(),
+        freshness: text::freshness(&record, &route.rules, answer.received_at),
+        lacks: NoLifetime::of(&record, &route.rules),
+    }
 }
 
 // === impl Judged ===
@@ -118,7 +128,8 @@ impl Judged {
     pub(super) fn answer(&self) -> &'static str {
         match self {
             Self::Stored { fresh: true, .. } => "stored, for all who ask for the same",
-            Self::Stored { fresh: false, .. } => "stored, and validated with the origin before each use",
+            Self::Stored { validated: true, .. } => "stored, and validated with the origin before each use",
+            Self::Stored { .. } => "stored, and stale when it comes: it is fetched again before each use",
             Self::Shared(_) => {
                 "not stored: requests that wait for it share it, and the next one fetches again"
             }
@@ -126,9 +137,19 @@ impl Judged {
         }
     }
 
+    /// Why it has no lifetime, if it is stored, and a setting would give it one.
+    pub(super) fn lacks(&self) -> Option<&NoLifetime> {
+        match self {
+            Self::Stored { lacks, .. } => lacks.as_ref(),
+            Self::Shared(_) | Self::Alone(_) => None,
+        }
+    }
+
     pub(super) fn because(&self, route: &str) -> String {
         match self {
-            Self::Stored { freshness, .. } => freshness.clone(),
+            Self::Stored { freshness, lacks, .. } => {
+                freshness.clone() + &lacks.as_ref().map(|lacks| lacks.explained(route)).unwrap_or_default()
+            }
             Self::Shared(reason) | Self::Alone(reason) => reason.explained(route),
         }
     }

@@ -5,16 +5,18 @@
 
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName};
-use url::form_urlencoded;
 
 use crate::policy::{dashed, is_known_secret};
-use crate::secret::{MASK, Secret, is_secret, masked_link};
+use crate::secret::{MASK, Secret, is_secret, masked_link_by, secret_parameters};
+
+mod forms;
+mod readings;
 
 /// A value as long as this is masked wherever it stands. A shorter one is masked where it stands as a word: as a
 /// part of other words it tells nothing, and masking it there would tell what it is.
 const ANYWHERE: usize = 4;
 
-/// Values that must not be printed.
+/// Values that must not be printed, in all forms in which they may be repeated.
 pub(super) struct Masked(Vec<Secret>);
 
 /// Text that was written by others: a URL, or what an origin said. It has no form but the masked one.
@@ -24,31 +26,32 @@ pub(super) struct Foreign(String);
 // === impl Masked ===
 
 impl Masked {
-    /// The values of a request's fields that are credentials: by their names, or for any other reason that the
-    /// caller knows.
-    pub(super) fn of(headers: &HeaderMap, is_also: impl Fn(&HeaderName) -> bool) -> Self {
-        let mut found = Vec::new();
+    /// The values of a request that are credentials: of fields and of the URL's parameters by their names, and of
+    /// fields for any other reason that the caller knows.
+    pub(super) fn of(url: &str, headers: &HeaderMap, is_also: impl Fn(&HeaderName) -> bool) -> Self {
+        let mut found = forms::forms(secret_parameters(url, is_credential_of_url));
         for (name, value) in headers {
             if is_credential(name) || is_also(name) {
                 let value = String::from_utf8_lossy(value.as_bytes());
-                parts(&value, name == COOKIE, &mut found);
+                found.extend(forms::of_field(&value, name == COOKIE));
             }
         }
-        let encoded = |value: &String| form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>();
-        let in_urls: Vec<_> = found.iter().map(encoded).collect();
-        found.extend(in_urls);
-        found.retain(|value| !value.is_empty());
         Self(found.iter().map(|value| Secret::here(value)).collect())
     }
 
-    /// The text with `***` in the place of each value.
+    /// The text with `***` in the place of each value, however the text is encoded.
     fn shown(&self, text: &str) -> String {
         let mut hidden = vec![false; text.len()];
-        for value in self.0.iter().map(Secret::reveal) {
-            for (at, _) in text.match_indices(value) {
-                let end = at + value.len();
-                if value.len() >= ANYWHERE || is_word(text, at, end) {
-                    hidden[at..end].fill(true);
+        for reading in readings::readings(text) {
+            let read = &reading.bytes;
+            for value in self.0.iter().map(|value| value.reveal().as_bytes()) {
+                // One may begin within another, and within itself.
+                for (at, part) in read.windows(value.len()).enumerate() {
+                    let end = at + value.len();
+                    if part.eq_ignore_ascii_case(value) && (value.len() >= ANYWHERE || is_word(read, at, end))
+                    {
+                        hidden[reading.place(at..end)].fill(true);
+                    }
                 }
             }
         }
@@ -66,26 +69,10 @@ impl Masked {
     }
 }
 
-/// Adds what a credential's field may be repeated by: its whole value, what stands behind its scheme, and the
-/// values of its parameters or cookies.
-fn parts(value: &str, cookies: bool, found: &mut Vec<String>) {
-    found.push(value.to_owned());
-    let behind = value.split_once(' ').filter(|_| !cookies).map(|(_, behind)| behind.trim());
-    found.extend(behind.map(str::to_owned));
-    let pairs = value.split(if cookies { &[';'][..] } else { &[',', ';'][..] });
-    for value in pairs.filter_map(|pair| Some(pair.split_once('=')?.1.trim())) {
-        let bare = value.trim_matches('"');
-        // The padding of a token is no value.
-        if bare.bytes().any(|byte| byte != b'=') {
-            found.push(bare.to_owned());
-        }
-    }
-}
-
 /// Returns whether `text[at..end]` is no part of a longer word.
-fn is_word(text: &str, at: usize, end: usize) -> bool {
-    let joins = |char: Option<char>| char.is_some_and(char::is_alphanumeric);
-    !joins(text[..at].chars().next_back()) && !joins(text[end..].chars().next())
+fn is_word(text: &[u8], at: usize, end: usize) -> bool {
+    let joins = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii());
+    !joins(text[..at].last()) && !joins(text[end..].first())
 }
 
 /// Returns whether a field of this name holds credentials.
@@ -94,6 +81,14 @@ pub(super) fn is_credential(name: &HeaderName) -> bool {
         || is_known_secret(&dashed(name.as_str()))
         || is_secret(name.as_str())
         || ["key", "auth", "session"].iter().any(|word| name.as_str().contains(word))
+}
+
+/// Returns whether a parameter of this name, in a URL, holds credentials.
+fn is_credential_of_url(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    is_secret(&name)
+        || ["signature", "credential", "session", "passw"].iter().any(|word| name.contains(word))
+        || ["key", "auth", "sig", "sid", "jwt", "pwd"].contains(&&*name)
 }
 
 // === impl Foreign ===
@@ -106,7 +101,7 @@ impl Foreign {
 
     /// A URL: what is secret in it by its place or its name is left out at once.
     pub(super) fn url(text: &str) -> Self {
-        Self(masked_link(text))
+        Self(masked_link_by(text, is_credential_of_url))
     }
 
     /// The text, without what must not be printed.
@@ -123,7 +118,11 @@ mod tests {
 
     fn masked(fields: &[(&'static str, &'static str)]) -> Masked {
         let field = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-        Masked::of(&fields.iter().map(field).collect(), |name| name == "x-own")
+        Masked::of(
+            "/a?sort=up&key=AIza-9&X-Amz-Signature=5f%2f",
+            &fields.iter().map(field).collect(),
+            |name| name == "x-own",
+        )
     }
 
     #[test]
@@ -151,6 +150,16 @@ mod tests {
             ("http://x.example/tax?x=x", "http://***.example/tax?***=***"),
             ("k-7777s-8888", "***"),
             ("", ""),
+            // In other codes, whole or in part.
+            ("/?q=%61/b%20c&r=a%252fb%2520c", "/?q=***&r=***"),
+            ("{\"url\":\"a\\/b\\u0020c\"}", "{\"url\":\"***\"}"),
+            ("a&#47;b&#x20;c", "***"),
+            ("ABCD.EFGH", "***"),
+            ("Bearer+abcd.efgh, Bearer%20abcd%2Eefgh", "***, ***"),
+            ("616263642e65666768", "***"),
+            ("id=%33%34&s=12%33%345", "id=%33%34&s=***"),
+            // Of the URL.
+            ("W/\"AIza-9\" 5f/ 5F%2F up", "W/\"***\" *** *** up"),
         ] {
             assert_eq!(Foreign::new(text).shown(&masked), shown, "{text}");
         }
@@ -158,8 +167,29 @@ mod tests {
 
     #[test]
     fn what_overlaps_leaves_nothing_over() {
-        let masked = masked(&[("x-api-key", "abcd"), ("x-auth-token", "cdefgh")]);
-        assert_eq!(Foreign::new("1abcdefgh2").shown(&masked), "1***2");
+        let masked = masked(&[("x-api-key", "abcd"), ("x-auth-token", "cdefgh"), ("x-own", "aaaa")]);
+        for (text, shown) in
+            [("1abcdefgh2", "1***2"), ("1aaaaaa2", "1***2"), ("1abcdabcdefgh%61aaa2", "1***2")]
+        {
+            assert_eq!(Foreign::new(text).shown(&masked), shown, "{text}");
+        }
+    }
+
+    /// The user of Basic may be an API's key, and an origin may greet its user.
+    #[test]
+    fn what_basic_stands_for_shows_nowhere() {
+        let masked = masked(&[("authorization", "Basic c2tfbGl2ZV83Nzc6cHcvMQ==")]);
+        for (text, shown) in [
+            ("Basic c2tfbGl2ZV83Nzc6cHcvMQ==", "***"),
+            ("c2tfbGl2ZV83Nzc6cHcvMQ", "***"),
+            ("/u/sk_live_777?p=pw%2F1", "/u/***?p=***"),
+            ("hello sk_live_777:pw/1", "hello ***"),
+        ] {
+            assert_eq!(Foreign::new(text).shown(&masked), shown, "{text}");
+        }
+        // In the middle of other text in base64: `{"key":"sk_live_777"}`.
+        let shown = Foreign::new("eyJrZXkiOiJza19saXZlXzc3NyJ9").shown(&masked);
+        assert_eq!(shown, "eyJrZXkiOiJ***yJ9");
     }
 
     #[test]

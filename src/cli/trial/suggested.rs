@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName};
 
 use super::answer::Answer;
 use super::asked::Asked;
 use super::compared::{content_differs, cookies};
 use super::judged::{Judged, judge};
-use super::masked::Masked;
+use super::masked::{Masked, is_credential};
 use super::written::Written;
 use crate::config;
-use crate::policy::PassReason;
+use crate::policy::{NoLifetime, PassReason, Rules, Varies, varies};
 use crate::route::IgnoredCookies;
 use crate::units::{Dur, List, Size};
 
@@ -40,24 +40,29 @@ impl Suggested {
         let mut origin = asked.by.origin.clone();
         let moves = second.is_some_and(|second| content_differs(first, second));
         let mut notes = Vec::new();
-        if moves {
-            notes.push(
-                "the content differs from one answer to the next: is the same good for all clients?".into(),
-            );
-        }
         let slowest = [Some(first), second].into_iter().flatten().map(|answer| answer.head_after).max();
         if let Some(slowest) = slowest.filter(|slowest| *slowest * 3 > origin.first_byte_timeout) {
             origin.first_byte_timeout = std::time::Duration::from_secs(slowest.as_secs() * 3 + 30);
         }
-        let (mut last, mut changed) = (None, false);
+        notes.extend(unkeyed(&asked.headers, &route, &asked.by.route.rules));
+        let lifetime = if moves { SHORT } else { LIFETIME };
+        let (mut last, mut changed, mut was_stored) = (None, false, None);
         for _ in 0..MOST {
             let Ok(written) = Written::new(&origin, &route) else { break };
             let Ok(with) = written.route() else { break };
             let judged = judge(&asked.way(&with), first, &with);
-            let reason = judged.reason();
+            let (reason, lacks) = (judged.reason(), judged.lacks().cloned());
+            was_stored = was_stored.or(Some(reason.is_none()));
+            let rules = with.rules.clone();
             last = Some((written, judged, with));
-            let Some(reason) = reason else { break };
-            match mend(&mut route, reason, &asked.headers, first, moves, masked) {
+            let mended = match (reason, lacks) {
+                (Some(reason), _) => {
+                    mend(&mut route, reason, (&asked.headers, &rules), (first, lifetime), masked)
+                }
+                (None, Some(lacks)) => outlive(&mut route, &lacks, lifetime),
+                (None, None) => break,
+            };
+            match mended {
                 Mended::Yes => changed = true,
                 Mended::No(note) => {
                     notes.extend(note);
@@ -70,14 +75,25 @@ impl Suggested {
         };
         if changed {
             notes.push(match &judged {
+                Judged::Stored { freshness, .. } if was_stored == Some(true) => {
+                    format!("with this the origin is not asked before each use: {freshness}")
+                }
                 Judged::Stored { freshness, .. } => format!("with this it is stored: {freshness}"),
                 _ => format!("with this it is not stored either: {}", judged.because(&with.name)),
             });
         }
-        if moves && changed {
+        if moves {
             notes.push(
                 "its content differed between two answers: is the same good for all clients?".to_owned(),
             );
+        }
+        if let Varies::On(fields) = varies(&first.headers, &with.rules)
+            && fields.contains(&USER_AGENT)
+        {
+            notes.push(format!(
+                "it varies on User-Agent: each browser makes an answer of its own, of which {} are kept",
+                route.route.max_variants
+            ));
         }
         notes.extend(written.notes());
         Self { text: written.toml, notes }
@@ -105,12 +121,10 @@ enum Mended {
 fn mend(
     route: &mut config::Route,
     reason: PassReason,
-    headers: &HeaderMap,
-    answer: &Answer,
-    moves: bool,
+    (headers, rules): (&HeaderMap, &Rules),
+    (answer, lifetime): (&Answer, Dur),
     masked: &Masked,
 ) -> Mended {
-    let lifetime = if moves { SHORT } else { LIFETIME };
     let status = answer.status.as_u16();
     let keyed = |route: &mut config::Route, names: Vec<String>| {
         let new: Vec<_> = names.into_iter().filter(|name| !route.route.vary_on.0.contains(name)).collect();
@@ -119,22 +133,18 @@ fn mend(
         if some { Mended::Yes } else { Mended::No(None) }
     };
     match reason {
-        PassReason::NoLifetime if matches!(status, 200 | 203 | 204 | 301 | 308) => {
-            if route.policy.default_ttl == Dur::default() {
-                route.policy.default_ttl = lifetime;
-                return Mended::Yes;
-            }
-            Mended::No(None)
+        // Who asks decides on that answer.
+        PassReason::NoLifetime | PassReason::NotCacheableStatus if matches!(status, 401 | 403 | 407) => {
+            Mended::No(Some("the origin wants to know who asks: try it with -H and a credential".to_owned()))
         }
         PassReason::NoLifetime | PassReason::NotCacheableStatus => {
-            match route.policy.status_ttl.insert(status.to_string(), lifetime) {
-                None => Mended::Yes,
-                Some(_) => Mended::No(None),
-            }
+            let by_default =
+                reason == PassReason::NoLifetime && matches!(status, 200 | 203 | 204 | 301 | 308);
+            live_for(route, (!by_default).then_some(status), lifetime)
         }
         PassReason::Authorization => keyed(route, vec![AUTHORIZATION.to_string()]),
         PassReason::SecretHeader => {
-            let secret = |name: &&HeaderName| crate::policy::is_known_secret(name.as_str());
+            let secret = |name: &&HeaderName| rules.is_secret(name.as_str());
             keyed(route, headers.keys().filter(secret).map(HeaderName::to_string).collect())
         }
         PassReason::Cookie => {
@@ -171,12 +181,62 @@ fn mend(
             Mended::No(Some(format!("if no client needs the cookies ({names}): set_cookie = \"strip\"")))
         }
         PassReason::Private | PassReason::NoStore => {
-            let note =
-                "the origin says that this is for one client: passing it is right, unless you know better";
-            Mended::No(Some(note.to_owned()))
+            let said =
+                if reason == PassReason::Private { "is for one client" } else { "is not to be stored" };
+            Mended::No(Some(format!(
+                "the origin says that this {said}: passing it is right, unless you know better"
+            )))
+        }
+        PassReason::OriginError if answer.headers.contains_key(RETRY_AFTER) => {
+            Mended::No(Some("the origin asks to be left alone for now: try again later".to_owned()))
         }
         _ => Mended::No(None),
     }
+}
+
+/// Gives answers a lifetime: those of a status, or those that `default_ttl` is for.
+fn live_for(route: &mut config::Route, status: Option<u16>, lifetime: Dur) -> Mended {
+    let before = match status {
+        Some(status) => route.policy.status_ttl.insert(status.to_string(), lifetime),
+        None => Some(std::mem::replace(&mut route.policy.default_ttl, lifetime)),
+    };
+    // What gave no lifetime before gives one now; else it is another setting that is in the way.
+    if before.is_none_or(|before| before == Dur::default()) { Mended::Yes } else { Mended::No(None) }
+}
+
+/// Gives a lifetime to what is stored without one.
+fn outlive(route: &mut config::Route, lacks: &NoLifetime, lifetime: Dur) -> Mended {
+    match lacks {
+        NoLifetime::Unstated(status) | NoLifetime::Route(status) => {
+            let by_default = lacks.setting() == "default_ttl";
+            live_for(route, (!by_default).then_some(status.as_u16()), lifetime)
+        }
+        NoLifetime::WithCookie => {
+            Mended::No(Some(format!("if no client needs its cookies: {}", lacks.setting())))
+        }
+        NoLifetime::Stated { .. } => Mended::No(Some(format!(
+            "the origin says that it is asked before each use; if it need not be: {}",
+            lacks.setting()
+        ))),
+    }
+}
+
+/// A note on fields that look like credentials, and that the policy takes for any other field: one client's answer
+/// would be given to all.
+fn unkeyed(headers: &HeaderMap, route: &config::Route, rules: &Rules) -> Option<String> {
+    let known = |name: &HeaderName| {
+        [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
+            || rules.is_secret(name.as_str())
+            || route.route.vary_on.0.iter().any(|keyed| keyed.eq_ignore_ascii_case(name.as_str()))
+    };
+    let names: Vec<_> = headers.keys().filter(|name| is_credential(name) && !known(name)).collect();
+    (!names.is_empty()).then(|| {
+        let list: Vec<_> = names.iter().map(|name| format!("{:?}", name.as_str())).collect();
+        format!(
+            "if the answer is for the holder of one of these alone: secret_headers = [{}]",
+            list.join(", ")
+        )
+    })
 }
 
 /// The names of the cookies that a request has, each once.

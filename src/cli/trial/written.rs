@@ -1,7 +1,7 @@
 //! An upstream and a route as a file of settings has them. Where a value must not be printed, the file names the
 //! variable or the file that holds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::HeaderName;
@@ -23,6 +23,8 @@ pub(super) struct Written {
     variables: BTreeMap<String, Secret>,
     /// Those of them that the settings did not have: for which setting each is.
     new: Vec<(String, String)>,
+    /// Names that a new variable may not have.
+    taken: BTreeSet<String>,
 }
 
 // === impl Written ===
@@ -30,14 +32,19 @@ pub(super) struct Written {
 impl Written {
     /// The text of an upstream and a route.
     pub(super) fn new(origin: &upstream::Settings, route: &config::Route) -> Result<Self, String> {
-        let mut this = Self { toml: String::new(), variables: BTreeMap::new(), new: Vec::new() };
+        let mut this =
+            Self { toml: String::new(), variables: BTreeMap::new(), new: Vec::new(), taken: BTreeSet::new() };
         let (name, url) = (&route.route.upstream, origin.url.secret());
+        let edited = [&route.route.request_headers, &route.route.response_headers];
+        let values = edited.into_iter().flat_map(|edits| edits.set.values()).chain([url]);
+        this.taken = values.filter_map(Secret::variable).map(str::to_owned).collect();
+        let of_route = format!("{}_", as_variable(&route.route.name));
         let mut origin = unlike(origin, &upstream::Settings::default())?;
         let written = if url.is_here() {
             // It has no user and no query: settings refuse both.
             Value::from(url.reveal())
         } else {
-            this.reference(url, String::new)
+            this.reference(url, None)
         };
         origin.insert("url".to_owned(), written);
         let edits = [
@@ -47,7 +54,7 @@ impl Written {
         let mut route = unlike(route, &config::Route::default())?;
         for (setting, of, edits) in edits {
             if let Some(set) = route.get_mut(setting).and_then(|edits| edits["set"].as_object_mut()) {
-                this.refer(set, edits, setting, of);
+                this.refer(set, edits, setting, &format!("{of}_{of_route}"));
             }
         }
         let mut sections = Map::new();
@@ -91,25 +98,38 @@ impl Written {
             if value.is_here() && !named.is_ok_and(|name| is_credential(&name)) {
                 continue;
             }
-            let plain =
-                |char: char| if char.is_ascii_alphanumeric() { char.to_ascii_uppercase() } else { '_' };
-            let variable = || format!("{of}_{}", field.chars().map(plain).collect::<String>());
-            if value.is_here() {
-                self.new.push((variable(), format!("{setting}.set.{field}")));
+            let new = value.is_here().then(|| self.unlike_others(format!("{of}{}", as_variable(field))));
+            if let Some(new) = &new {
+                self.new.push((new.clone(), format!("{setting}.set.{field}")));
             }
-            set.insert(field.clone(), self.reference(value, variable));
+            set.insert(field.clone(), self.reference(value, new));
         }
     }
 
-    /// What a file has in the place of a secret.
-    fn reference(&mut self, secret: &Secret, variable: impl Fn() -> String) -> Value {
+    /// What a file has in the place of a secret: the file or the variable that it is in, or a new variable.
+    fn reference(&mut self, secret: &Secret, new: Option<String>) -> Value {
         if let Some(path) = secret.file() {
             return json!({ "file": path });
         }
-        let name = secret.variable().map_or_else(variable, str::to_owned);
+        let name = secret.variable().map(str::to_owned).or(new).unwrap_or_default();
         self.variables.insert(name.clone(), Secret::here(secret.reveal()));
         json!({ "env": name })
     }
+
+    /// A name for a variable that no other value has. Two fields may differ in what no variable's name shows.
+    fn unlike_others(&mut self, name: String) -> String {
+        let numbered = (2..).map(|nth| format!("{name}_{nth}"));
+        let free = [name.clone()].into_iter().chain(numbered).find(|name| !self.taken.contains(name));
+        let free = free.unwrap_or(name);
+        self.taken.insert(free.clone());
+        free
+    }
+}
+
+/// A text in the letters of a variable's name.
+fn as_variable(text: &str) -> String {
+    let plain = |char: char| if char.is_ascii_alphanumeric() { char.to_ascii_uppercase() } else { '_' };
+    text.chars().map(plain).collect()
 }
 
 /// The settings of a part that are not those of another.
@@ -191,15 +211,46 @@ mod tests {
             "{}",
             written.toml
         );
-        for named in ["ORIGIN_URL", "ORIGIN_AUTHORIZATION", "ORIGIN_X_API_KEY", "SESSION", "CLIENT_X_TOKEN"] {
+        for named in [
+            "ORIGIN_URL",
+            "ORIGIN_API_AUTHORIZATION",
+            "ORIGIN_API_X_API_KEY",
+            "SESSION",
+            "CLIENT_API_X_TOKEN",
+        ] {
             assert!(written.toml.contains(&format!("env = \"{named}\"")), "{named}: {}", written.toml);
         }
         let notes: Vec<_> = written.notes().collect();
         assert_eq!(notes.len(), 3, "{notes:?}");
         assert_eq!(
             notes[0],
-            "set ORIGIN_AUTHORIZATION in the environment: the value of request_headers.set.authorization"
+            "set ORIGIN_API_AUTHORIZATION in the environment: the value of request_headers.set.authorization"
         );
+    }
+
+    /// Names of fields differ in more than names of variables do, and a variable may be in use already.
+    #[test]
+    fn every_value_has_a_variable_of_its_own() {
+        let text = r#"
+            [[routes]]
+            name = "my-api"
+            upstream = "http://o.test"
+            [routes.request_headers.set]
+            x-auth-key = "1"
+            x_auth_key = "2"
+            "x.auth.key" = "3"
+            x-session = { env = "ORIGIN_MY_API_X_AUTH_KEY_2" }
+        "#;
+        let env = [("ORIGIN_MY_API_X_AUTH_KEY_2".to_owned(), "4".to_owned())];
+        let settings = config::load_text(Some(("f".to_owned(), text.to_owned())), env).unwrap();
+        let origin = settings.origins().remove("http://o.test").unwrap();
+        let written = Written::new(&origin, &settings.routes[0]).unwrap();
+        let again = written.settings().unwrap();
+        let set = &again.routes[0].route.request_headers.set;
+        let values = ["x-auth-key", "x_auth_key", "x.auth.key", "x-session"].map(|name| set[name].reveal());
+        assert_eq!(values, ["1", "2", "3", "4"], "{}", written.toml);
+        let names: BTreeSet<_> = written.new.iter().map(|(name, _)| name.clone()).collect();
+        assert_eq!(names.len(), 3, "{names:?}");
     }
 
     #[test]
