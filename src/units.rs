@@ -18,11 +18,13 @@ mod meter;
 pub mod ms;
 mod rate;
 pub mod size;
+mod web_url;
 
 pub use address::{Listen, Net, Socket};
 pub use list::List;
 pub use meter::Meter;
 pub use rate::Rate;
+pub use web_url::{has_user, has_web_scheme, web_url};
 
 /// A duration such as `"250ms"`, `"10s"`, `"5m"`, `"1h"` or `"30d"`; `"0s"` is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -12,6 +12,9 @@ use dustgate::{route, upstream};
 use http::Method;
 use serde_json::Value;
 
+#[path = "config/addresses.rs"]
+mod addresses;
+
 #[path = "config/values.rs"]
 mod values;
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use object_store::path::Path;
 use url::{Host, Url};
 
+use crate::units::{has_user, web_url};
+
 /// Which body store a URL names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
@@ -153,14 +155,10 @@ pub(super) fn shown(url: &str) -> &str {
 }
 
 /// Checks a server's URL, and returns it without slashes at its end.
-pub(super) fn endpoint(text: &str) -> Result<String, &'static str> {
-    let url = Url::parse(text).map_err(|_| "a URL is meant, such as https://s3.example.com")?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err("an http or https URL is meant");
-    }
-    let login = !url.username().is_empty() || url.password().is_some();
-    if login || url.query().is_some() || url.fragment().is_some() {
-        return Err("an endpoint has no user, no password, no query and no fragment");
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
+    let url = web_url(text)?;
+    if has_user(text) || url.query().is_some() || url.fragment().is_some() {
+        return Err("an endpoint has no user, no password, no query and no fragment".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
 }

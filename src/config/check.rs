@@ -12,7 +12,7 @@ use crate::body::{self, Location};
 use crate::dust;
 use crate::key::target;
 use crate::secret::{Secret, SecretUrl};
-use crate::units::Dur;
+use crate::units::{Dur, has_user, has_web_scheme, web_url};
 use crate::upstream::{self, HostRule, HttpVersion};
 
 /// The largest budget of a fleet for one upstream.
@@ -321,12 +321,8 @@ pub(super) fn origin(url: &SecretUrl) -> Result<(), String> {
     if let Some(whole) = with_scheme(url.reveal()) {
         return Err(format!("a scheme is missing: write {whole:?}"));
     }
-    let parsed =
-        Url::parse(url.reveal()).map_err(|_| "a URL is meant, such as \"https://origin.example.com\"")?;
-    if !matches!(parsed.scheme(), "http" | "https") || parsed.cannot_be_a_base() {
-        return Err("an http or https URL is meant".to_owned());
-    }
-    if !parsed.username().is_empty() || parsed.password().is_some() {
+    let parsed = web_url(url.reveal())?;
+    if has_user(url.reveal()) {
         return Err("an origin's URL has no user and no password: set what the origin wants to see with \
                     request_headers = { set = { authorization = … } } on its routes"
             .to_owned());
@@ -341,7 +337,11 @@ pub(super) fn origin(url: &SecretUrl) -> Result<(), String> {
 /// `localhost:3000`. `None` if the text has a scheme, or is no host. What holds a user is not repeated.
 pub(super) fn with_scheme(text: &str) -> Option<String> {
     let text = text.strip_prefix("//").unwrap_or(text);
-    if text.contains("://") || text.contains('@') || text.contains(char::is_whitespace) {
+    if text.contains("://")
+        || has_web_scheme(text)
+        || text.contains('@')
+        || text.contains(char::is_whitespace)
+    {
         return None;
     }
     let whole = format!("http://{text}");

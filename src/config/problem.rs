@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write as _};
 
 use toml_edit::{ImDocument, Item, TableLike};
 
-use crate::secret::{is_secret, masked_url};
+use crate::secret::{MASK, is_secret, masked_url};
 
 /// One error, or in the list of warnings, one warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,11 +85,7 @@ impl Places {
                         file: Some(name),
                         key: String::new(),
                         value: String::new(),
-                        reason: format!(
-                            "not TOML: {}; sections are written [name], settings name = value, and text in \
-                             quotation marks",
-                            error.message().trim().replace('\n', "; ")
-                        ),
+                        reason: not_toml(error.message()),
                     });
                 }
             },
@@ -113,7 +109,7 @@ impl Places {
                 file: Some("environment".to_owned()),
                 line: None,
                 key: variable.clone(),
-                value: shown(path, &format!("{value:?}")),
+                value: shown(path, &format!("{:?}", masked_url(value))),
                 reason,
             };
         }
@@ -210,15 +206,50 @@ fn within<'a>(table: &'a dyn TableLike, name: &str) -> Option<(Option<usize>, &'
     Some((span.map(|span| span.start), item))
 }
 
+/// What is wrong with a text that is no TOML, and how that looks.
+fn not_toml(message: &str) -> String {
+    let message = match message.trim() {
+        text if text.starts_with("duplicate key") => return format!("not TOML: {text}: it is set twice"),
+        "invalid basic string" | "invalid literal string" => "a text without its closing quotation mark",
+        other => other,
+    };
+    let message = message.replace('\n', "; ");
+    format!(
+        "not TOML: {message}; sections are written [name], settings name = value, and text in quotation marks"
+    )
+}
+
 fn line_at(text: &str, at: usize) -> usize {
     text.as_bytes().iter().take(at).filter(|&&byte| byte == b'\n').count() + 1
 }
 
-/// A value as it was written.
+/// A value as it was written, but for passwords in it.
 fn text_of(value: &toml_edit::Value) -> String {
     let mut value = value.clone();
     value.decor_mut().clear();
+    mask(&mut value);
     value.to_string()
+}
+
+/// Masks the texts in a value, each within its quotation marks.
+fn mask(value: &mut toml_edit::Value) {
+    match value {
+        toml_edit::Value::String(text) => {
+            let masked = masked_url(text.value());
+            if masked != *text.value() {
+                let decor = text.decor().clone();
+                *text = toml_edit::Formatted::new(masked);
+                *text.decor_mut() = decor;
+            }
+        }
+        toml_edit::Value::Array(members) => members.iter_mut().for_each(mask),
+        toml_edit::Value::InlineTable(table) => {
+            for (name, value) in table.iter_mut() {
+                if is_secret(name.get()) { *value = MASK.into() } else { mask(value) }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// A value as it is shown: masked if it is a secret, and cut if it is long.
@@ -227,12 +258,11 @@ fn shown(path: &[String], value: &str) -> String {
         return String::new();
     }
     if path.iter().any(|segment| is_secret(segment)) {
-        return "***".to_owned();
+        return MASK.to_owned();
     }
-    let value = masked_url(value);
     match value.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => format!("{}…", &value[..end]),
-        None => value,
+        None => value.to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::Settings;
 use super::env::{Variable, only};
 use super::problem::{Path, Problem, Problems, akin, did_you_mean};
 use super::section::{Dust, Route, Section as _, part};
-use crate::units::one_of;
+use crate::units::{Listen, one_of};
 use crate::{admin, body, proxy, telemetry, tier, upstream};
 
 const SECTIONS: [&str; 9] =
@@ -244,8 +244,20 @@ fn clean_value(
         return kept.filter(|value| probe(section, only(keys, value.clone())).is_ok());
     }
     let (path, reason) = told(at, &error);
-    problems.add(&path, reason);
+    problems.add(&path, reason + &members(section, keys, &error));
     None
+}
+
+/// The settings of a table, where something else stands in its place.
+fn members(section: &str, keys: &[String], error: &Error) -> String {
+    if !matches!(&error.kind, Kind::InvalidType(_, expected) if expected.starts_with("struct ")) {
+        return String::new();
+    }
+    let within: Vec<_> = keys.iter().cloned().chain([String::new()]).collect();
+    match probe(section, only(&within, Value::from(0))).map_err(|error| error.kind) {
+        Err(Kind::UnknownField(_, names)) => format!(": {{ {} = … }}", names.join(" = …, ")),
+        _ => String::new(),
+    }
 }
 
 /// Reads a table with that setting as that section (for lists, as an entry of it), to see if it fits.
@@ -277,16 +289,11 @@ fn told(at: &[String], error: &Error) -> (Path, String) {
         }
         Kind::UnknownVariant(_, names) => one_of(names),
         // A port alone.
-        Kind::InvalidType(actual @ (Actual::Unsigned(_) | Actual::Signed(_)), _)
-            if path.last().is_some_and(|name| name == "listen") =>
-        {
-            let port = match actual {
-                Actual::Unsigned(port) => port.to_string(),
-                Actual::Signed(port) => port.to_string(),
-                _ => "8080".to_owned(),
-            };
-            format!("an address and a port are meant; write \"127.0.0.1:{port}\"")
-        }
+        Kind::InvalidType(actual, _) if is_listen(&path) => Listen::meant(&match actual {
+            Actual::Unsigned(port) => port.to_string(),
+            Actual::Signed(port) => port.to_string(),
+            _ => String::new(),
+        }),
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
             format!("{} is meant", in_words(expected))
         }
@@ -294,6 +301,12 @@ fn told(at: &[String], error: &Error) -> (Path, String) {
         other => other.to_string(),
     };
     (path, reason)
+}
+
+/// Returns whether a setting is an address to listen on, or one of a list of them.
+fn is_listen(path: &[String]) -> bool {
+    let is_index = |segment: &str| segment.bytes().all(|byte| byte.is_ascii_digit());
+    path.iter().rev().find(|segment| !is_index(segment)).is_some_and(|name| name == "listen")
 }
 
 /// What was expected, in words for readers that do not know Rust.

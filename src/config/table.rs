@@ -9,7 +9,7 @@ use super::{Route, Settings};
 use crate::policy::settings::Written;
 use crate::route::{self, Table};
 use crate::secret::SecretUrl;
-use crate::units::Dur;
+use crate::units::{Dur, has_web_scheme};
 use crate::upstream::{self, HostRule};
 
 /// Reads one route, and collects its problems and warnings.
@@ -118,7 +118,7 @@ impl Reader<'_, '_> {
         }
         if name.is_empty() {
             self.problem("upstream", "is required: an upstream's name or a URL");
-        } else if name.contains("://") {
+        } else if name.contains("://") || has_web_scheme(name) {
             // The URL is the upstream's name in logs and metrics.
             if let Err(reason) = origin(&SecretUrl::here(name)) {
                 self.problem("upstream", reason);

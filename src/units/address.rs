@@ -29,13 +29,37 @@ const HANDED: &str = "fd:";
 
 // === impl Listen, Socket, Net ===
 
-impl FromStr for Listen {
-    type Err = &'static str;
+impl Listen {
+    /// What is said of something else. It names the address that is meant, if that is plain.
+    pub fn meant(text: &str) -> String {
+        let valid = |port: &str| port.parse::<u16>().is_ok() && !port.starts_with('+');
+        let digits = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return format!("a port is missing: write \"{}\"", SocketAddr::new(ip, 8080));
+        }
+        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+        if digits(port) && !valid(port) {
+            return format!("there is no port {port}: the last one is 65535");
+        }
+        if valid(port) {
+            match host {
+                "" => return format!("an address and a port are meant; write \"127.0.0.1:{port}\""),
+                "localhost" => {
+                    return format!("an address is meant, and no name; write \"127.0.0.1:{port}\"");
+                }
+                "*" => return format!("an address is meant; \"0.0.0.0:{port}\" is every one"),
+                _ => {}
+            }
+        }
+        "an address and a port are meant, such as \"127.0.0.1:8080\" or \"[::]:8080\"".to_owned()
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse()
-            .map(Self)
-            .map_err(|_| "an address and a port are meant, such as \"127.0.0.1:8080\" or \"[::]:8080\"")
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| Self::meant(text))
     }
 }
 
@@ -58,13 +82,13 @@ impl<'de> Deserialize<'de> for Listen {
 }
 
 impl FromStr for Socket {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix(HANDED) {
             // Names are told apart by colons where they are handed over.
             Some(name) if name.is_empty() || name.contains(':') => {
-                Err("the name of a socket is meant, such as \"fd:http\"")
+                Err("the name of a socket is meant, such as \"fd:http\"".to_owned())
             }
             Some(name) => Ok(Self::Handed(name.to_owned())),
             None => text.parse().map(|Listen(at)| Self::At(at)),

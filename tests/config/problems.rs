@@ -198,7 +198,7 @@ fn one_line_per_mistake() {
         ),
         (
             "[server]\nlisten = \"8080\"",
-            "t.toml:2: server.listen = \"8080\": an address and a port are meant, such as \"127.0.0.1:8080\" or \"[::]:8080\"",
+            "t.toml:2: server.listen = \"8080\": an address and a port are meant; write \"127.0.0.1:8080\"",
         ),
         ("[server]\nlisten = \"127.0.0.1:8081\"", "t.toml: admin.listen: server.listen has the same address"),
         (
@@ -424,6 +424,10 @@ fn one_line_per_mistake_in_what_a_route_names_as_its_upstream() {
         ("\"origin\"", "no such upstream; [upstreams.origin] would set it, or write a URL"),
         ("\"katalog\"", "no such upstream; did you mean \"catalog\"?"),
         ("\"ftp://origin\"", "an http or https URL is meant"),
+        (
+            "\"http:origin:3000\"",
+            "two slashes stand between the scheme and the host: write \"http://origin:3000\"",
+        ),
         ("[\"http://a\", \"http://b\"]", "a string is meant, and not a list"),
     ] {
         let text = format!(
