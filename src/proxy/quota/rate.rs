@@ -45,6 +45,8 @@ enum Source {
         again: Option<Instant>,
         /// Tokens that were taken out of the share since the store was lost, and are owed to the fleet's bucket.
         spent: u64,
+        /// Until when the share goes on although the store answers again.
+        settles: Option<Instant>,
     },
 }
 
@@ -59,8 +61,8 @@ const COUNTED: Duration = Duration::from_millis(250);
 const JOINS: Duration = Duration::from_secs(1);
 /// The pause before a store that did not answer is asked again; up to as much again is added at random.
 const AGAIN: Duration = Duration::from_millis(250);
-/// An instance that has paid what it spent without the store takes nothing for this time: by then the others have
-/// asked again and paid too, each within twice [`AGAIN`] and the bound of a call.
+/// An instance that has paid what it spent without the store goes on by its share for this time, and pays as it
+/// spends: by then the others have asked again and paid too, each within twice [`AGAIN`] and the bound of a call.
 const SETTLES: Duration = Duration::from_millis(800);
 
 // === impl Keeper ===
@@ -69,7 +71,9 @@ impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, terms: BucketTerms) -> Self {
         let now = Instant::now();
         let source = match shared.parts.fleet {
-            Fleet::Alone => Source::Own { share: OwnShare::whole(terms, 0), again: None, spent: 0 },
+            Fleet::Alone => {
+                Source::Own { share: OwnShare::whole(terms, 0), again: None, spent: 0, settles: None }
+            }
             Fleet::Shared(_) => Source::Store,
         };
         Self {
@@ -109,6 +113,7 @@ impl Keeper {
         if self.counted.is_none_or(|at| at + COUNTED <= now) {
             self.counts(now);
         }
+        self.settle(now);
         let demand = self.shared.limit.demand();
         let idle = demand == Demand::default();
         if idle && !self.owes() {
@@ -138,15 +143,30 @@ impl Keeper {
         matches!(self.source, Source::Own { again: Some(_), spent: 1.., .. })
     }
 
+    /// Goes back to the store's bucket, once all instances have paid.
+    fn settle(&mut self, now: Instant) {
+        if let Source::Own { spent: 0, settles: Some(until), .. } = self.source
+            && until <= now
+            && self.call.is_none()
+        {
+            self.source = Source::Store;
+            self.next = now;
+            self.tell(false);
+        }
+    }
+
     /// Takes tokens out of this instance's own share.
     fn draw_own(&mut self, now: Instant, demand: Demand) {
         let now_us = self.now_us(now);
-        let Source::Own { share, spent, .. } = &mut self.source else { return };
+        let Source::Own { share, spent, settles, again } = &mut self.source else { return };
         if now < self.next {
             return;
         }
         let drawn = share.draw(now_us, draw(demand, 0));
         *spent = spent.saturating_add(drawn.tokens);
+        if settles.is_some() && *spent > 0 {
+            *again = Some(now);
+        }
         self.next = now + drawn.wait;
         self.shared.limit.give(drawn.tokens);
     }
@@ -167,12 +187,21 @@ impl Keeper {
         let now = Instant::now();
         match answer {
             Ok(Some(Drawn { tokens, wait })) => {
-                let paid = matches!(self.source, Source::Own { .. });
-                (self.source, self.failed, self.next) = (Source::Store, false, now);
-                if paid {
-                    self.next += SETTLES;
-                } else if tokens < wanted {
-                    self.next += wait.max(PAUSE) + self.shared.parts.dice.up_to(PAUSE);
+                self.failed = false;
+                match &mut self.source {
+                    Source::Store => {
+                        self.next = now;
+                        if tokens < wanted {
+                            self.next += wait.max(PAUSE) + self.shared.parts.dice.up_to(PAUSE);
+                        }
+                    }
+                    // It keeps its share and what that has, also if the store goes again meanwhile.
+                    Source::Own { again, spent, settles, .. } => {
+                        *spent = 0;
+                        let until = *settles.get_or_insert(now + SETTLES);
+                        *again = Some(until);
+                        self.next = now;
+                    }
                 }
                 self.tell(false);
                 self.shared.limit.give(tokens);
@@ -203,13 +232,13 @@ impl Keeper {
     fn go_alone(&mut self, now: Instant, again: Option<Instant>) -> bool {
         let new = matches!(self.source, Source::Store);
         match &mut self.source {
-            Source::Own { again: old, .. } => *old = again,
+            Source::Own { again: old, settles, .. } => (*old, *settles) = (again, None),
             Source::Store => {
                 self.counts(now);
                 // After the store's bucket, instances have known of each other.
                 let wait = if again.is_some() { Duration::ZERO } else { JOINS };
                 let share = OwnShare::one_of(self.terms, self.living, self.now_us(now), wait);
-                self.source = Source::Own { share, again, spent: 0 };
+                self.source = Source::Own { share, again, spent: 0, settles: None };
                 self.next = now;
             }
         }

@@ -14,11 +14,17 @@ use std::time::Duration;
 /// New requests on all instances, far more than the rate, for that long. Returns how many were answered, and how
 /// many refused.
 async fn crowd(fleet: &Fleet, seed: u64, time: Duration) -> (usize, usize) {
+    crowd_with(fleet, seed, time, ms(20)).await
+}
+
+/// The same with a request after a pause below this one.
+async fn crowd_with(fleet: &Fleet, seed: u64, time: Duration, pause: Duration) -> (usize, usize) {
+    let pause_us = u64::try_from(pause.as_micros()).unwrap();
     let dice = Dice::seeded(seed);
     let end = Instant::now() + time;
     let mut asked = Vec::new();
     while Instant::now() < end {
-        sleep(ms(dice.below(20))).await;
+        sleep(Duration::from_micros(dice.below(pause_us))).await;
         let nth = usize::try_from(dice.below(3)).unwrap();
         let lane = if dice.below(4) == 0 { Lane::Pass } else { Lane::Fill };
         asked.push(fleet.instances[nth].asks(lane, "/"));
@@ -51,6 +57,21 @@ async fn a_fleet_asks_no_more_often_than_it_may_over_any_span_and_as_often_as_it
     );
 }
 
+/// A minute of 200 new keys a second, before an origin that bears ten.
+#[tokio::test(start_paused = true)]
+async fn a_minute_of_far_too_many_requests_is_a_minute_of_the_rate() {
+    for seed in 0..2 {
+        let fleet = Fleet::new(Make { seed, ..Make::default() }).await;
+        let minute = Duration::from_mins(1);
+        // Sleeps are of whole milliseconds, rounded up.
+        let (answered, refused) = crowd_with(&fleet, seed, minute, ms(9)).await;
+        let asked = answered + refused;
+        assert!(asked > 11_000, "seed {seed}: {asked}");
+        assert!(fleet.origin.excess(TERMS) <= 0, "seed {seed}: {}", fleet.origin.excess(TERMS));
+        assert!((600..=700).contains(&answered), "seed {seed}: {answered} of {asked}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn late_and_lost_draws_cost_tokens_and_bring_none() {
     for seed in 0..8 {
@@ -81,6 +102,30 @@ async fn a_store_that_goes_and_comes_back_brings_no_second_burst() {
     assert!(answered > 170, "shares make up the whole: {answered}");
     let standings: Vec<_> = fleet.instances.iter().map(|of| of.quota.standing()).collect();
     assert!(standings.iter().all(|stands| !stands.alone && stands.fallbacks == 1), "{standings:?}");
+}
+
+/// An instance goes on by its share until the others have paid too, and keeps what that has if the store goes again.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_flaps_leaves_no_gap() {
+    for seed in 0..8 {
+        let fleet = Fleet::new(Make { seed, ..Make::default() }).await;
+        let dice = Dice::seeded(seed);
+        let flaps = async {
+            sleep(Duration::from_secs(2)).await;
+            for _ in 0..6 {
+                fleet.instances.iter().for_each(|instance| instance.line.down());
+                sleep(ms(100 + dice.below(500))).await;
+                fleet.instances.iter().for_each(|instance| instance.line.up());
+                sleep(ms(100 + dice.below(1_000))).await;
+            }
+        };
+        tokio::join!(flaps, crowd(&fleet, seed, Duration::from_secs(10)));
+        let gap = fleet.origin.longest_gap();
+        assert!(gap < ms(800), "seed {seed}: {gap:?}");
+        // An instance that has not noticed goes on with the bucket: what two others spend by their shares until
+        // they pay comes on top, and is paid back.
+        assert!(fleet.origin.excess(TERMS) <= 4, "seed {seed}: {}", fleet.origin.excess(TERMS));
+    }
 }
 
 /// The store goes for moments and for seconds, while calls are under way.

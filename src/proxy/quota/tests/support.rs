@@ -175,6 +175,12 @@ impl Origin {
         self.asked.lock().unwrap().iter().map(|(_, target)| target.clone()).collect()
     }
 
+    /// The longest time without a request.
+    pub(super) fn longest_gap(&self) -> Duration {
+        let asked = self.asked.lock().unwrap();
+        asked.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap_or_default()
+    }
+
     /// The most requests above what `terms` give, in any span of time.
     pub(super) fn excess(&self, terms: BucketTerms) -> i64 {
         let asked = self.asked.lock().unwrap();
