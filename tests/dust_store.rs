@@ -32,6 +32,8 @@ mod meet;
 mod prune;
 #[path = "fleet/purge.rs"]
 mod purge;
+#[path = "dust_store/quota.rs"]
+mod quota;
 #[path = "dust_store/refusals.rs"]
 mod refusals;
 #[path = "dust_store/replay.rs"]

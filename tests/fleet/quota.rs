@@ -1,36 +1,14 @@
 //! An origin that bears only so many requests in a time, and one that says when it has had enough.
 
 use std::env;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::support::crowd::{self, Crowd};
 use crate::support::fleet::{Fleet, SLACK};
 use crate::support::{Answer, Proxy, all, until};
-
-const RATE: u32 = 10;
-const BURST: u32 = 5;
-/// How much later than drawn a token may reach the origin: this machine may be busy.
-const LATE: Duration = Duration::from_millis(500);
-
-/// When the origin was asked.
-#[derive(Clone, Default)]
-struct Times(Arc<Mutex<Vec<Instant>>>);
-
-impl Times {
-    /// The most requests in any span of time above the burst and what comes in that span.
-    fn excess(&self) -> f64 {
-        let times = self.0.lock().unwrap();
-        let spans = times.iter().enumerate().flat_map(|(nth, from)| {
-            times[nth..].iter().zip(1_u32..).map(move |(till, many)| (*till - *from, many))
-        });
-        spans
-            .map(|(span, many)| f64::from(many) - f64::from(BURST) - span.as_secs_f64() * f64::from(RATE))
-            .fold(f64::MIN, f64::max)
-    }
-}
 
 /// Waits until an instance knows that the origin asks to be left alone.
 async fn knows_of_pause(instance: &Proxy) {
@@ -46,57 +24,11 @@ async fn knows_of_pause(instance: &Proxy) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_origin_is_never_asked_more_often_than_the_fleet_may_and_everybody_is_answered() {
     let seconds = env::var("DUSTGATE_QUOTA_SECONDS").map_or(4, |text| text.parse().unwrap());
-    let fleet = Fleet::with(3, |setup| {
-        let setup = setup.upstream(&format!("max_rate_fleet = \"{RATE}/s\"\nmax_rate_burst = {BURST}"));
-        setup.upstream("queue_timeout = \"1s\"").route("grace = { if_error = \"1h\" }")
-    })
-    .await;
-    let times = Times::default();
-    let noted = times.clone();
-    fleet.origin.on_each("*", move |seen| {
-        noted.0.lock().unwrap().push(Instant::now());
-        Answer::status(200).cache("max-age=1").part(seen.target.clone())
-    });
-    for path in ["/old/0", "/old/1", "/old/2"] {
-        fleet.of[0].get(path).await.assert(200, path);
-    }
-    let (began, mut clients) = (Instant::now(), Vec::new());
-    for nth in 0..seconds * 200 {
-        sleep_until(began + Duration::from_millis(5) * nth).await;
-        let at = &fleet.of[nth as usize % 3];
-        let ask = match nth % 20 {
-            0 => at.get(&format!("/old/{}", nth / 20 % 3)),
-            1 => at.ask("POST", &format!("/post/{nth}")).content("x"),
-            _ => at.get(&format!("/new/{nth}")),
-        };
-        clients.push(tokio::spawn(ask.send()));
-    }
-    let (mut fresh, mut stale, mut refused) = (0, 0, 0);
-    for (nth, client) in clients.into_iter().enumerate() {
-        let reply = client.await.expect("an answer");
-        match reply.status {
-            200 if reply.cache_status().contains("stale-if-error") => stale += 1,
-            200 => fresh += 1,
-            503 => {
-                assert_ne!(nth % 20, 0, "what may be served stale is: {}", reply.text());
-                assert!(!reply.field("retry-after").is_empty());
-                refused += 1;
-            }
-            other => panic!("{other}: {}", reply.text()),
-        }
-    }
-    let (asked, took) = (fleet.origin.total(), began.elapsed());
-    let excess = times.excess();
-    println!("{asked} asked in {took:?}, at most {excess:.2} above the budget in any span");
-    println!("{fresh} answered, {stale} stale, {refused} refused");
-    assert!(excess <= f64::from(RATE) * LATE.as_secs_f64(), "{excess}");
-    // Over all of it, lateness is next to nothing.
-    let most = f64::from(BURST) + f64::from(RATE) * (took.as_secs_f64() + 2.0);
-    assert!(f64::from(u32::try_from(asked).unwrap()) <= most, "{asked} of {most}");
-    assert!(asked >= 8 * seconds as usize, "it is asked as often as it may: {asked}");
-    assert!(stale > 0 && refused > 0, "{stale} {refused}");
+    let fleet = Fleet::with(3, crowd::limited).await;
+    let crowd = Crowd::come(&fleet.origin, &fleet.of, seconds).await;
+    crowd.judge(seconds);
     let spent = fleet.sum("dustgate_upstream_tokens_total", &[]).await;
-    assert_eq!(spent, f64::from(u32::try_from(asked).unwrap()), "one token for each");
+    assert_eq!(spent, f64::from(u32::try_from(crowd.asked).unwrap()), "one token for each");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,4 +115,43 @@ async fn a_single_second_that_an_origin_asks_for_is_kept_to() {
     if began.elapsed() < Duration::from_secs(1) {
         assert_eq!(fleet.origin.count("/a"), 1);
     }
+}
+
+/// Within a grace that the route sets, clients do not learn of the limit at all, whichever instance they ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_limited_is_served_stale_everywhere_and_other_keys_are_fetched() {
+    let fleet = Fleet::with(3, |setup| setup.route("grace = { if_error = \"1h\" }")).await;
+    // Stale as soon as it is stored.
+    fleet.origin.on("/a", Answer::ok("old").cache("max-age=10").field("Age", "20"));
+    fleet.of[0].fill("/a").await.assert(200, "old");
+    let slow_down = Answer::status(429).field("Retry-After", "3").part("slow down");
+    fleet.origin.on("/a", slow_down.clone());
+    fleet.origin.on("/new", slow_down);
+    fleet.origin.on_each("*", |seen| Answer::cacheable(seen.target.clone()));
+    let stale = |reply: &crate::support::Reply| {
+        reply.assert(200, "old");
+        let told = reply.cache_status();
+        assert!(told.contains("detail=stale-if-error"), "{told}");
+    };
+    let began = Instant::now();
+    stale(&fleet.of[1].get("/a").await);
+    fleet.of[2].get("/new").await.assert(429, "slow down");
+    let mut round = 0;
+    while began.elapsed() < Duration::from_secs(2) {
+        fleet.each("/a").await.iter().for_each(stale);
+        // Without anything stale, the limit is what all are told, and for how long.
+        for reply in fleet.each("/new").await {
+            assert_eq!(reply.status, 429, "{}", reply.text());
+            assert!((1..=3).contains(&reply.field("retry-after").parse::<u32>().unwrap()));
+        }
+        // Another key is not what is limited.
+        let other = format!("/b/{round}");
+        fleet.of[round % 3].get(&other).await.assert(200, &other);
+        round += 1;
+    }
+    // The first fetch, and the one that was limited.
+    assert_eq!((fleet.origin.count("/a"), fleet.origin.count("/new")), (2, 1));
+    fleet.origin.on("/a", Answer::cacheable("new"));
+    fleet.settled("/a", "new").await;
+    assert!(began.elapsed() < Duration::from_secs(4) + SLACK);
 }

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub mod client;
 pub mod cluster;
 pub mod command;
+pub mod crowd;
 pub mod fields;
 pub mod fleet;
 pub mod gate;
