@@ -12,6 +12,9 @@ use super::tool::root;
 /// The product's image.
 pub const PRODUCT: &str = "dustgate";
 
+/// The most that the image may hold beside the program: together no more than 50 MB.
+const BESIDE: u64 = 29_000_000;
+
 /// Starts the Valkey of the tests as the image's own entry does: whoever reaches it may ask.
 const VALKEY: &str = "#!/bin/bash\nexec /usr/local/lib/valkey-server \"$@\" --protected-mode no\n";
 /// `valkey-cli ping`.
@@ -70,6 +73,11 @@ fn product(engine: &Engine, stages: &str, directory: &Path) {
     let file = format!("FROM scratch AS build\nCOPY dustgate {binary}\n{}", &stages[last..]);
     fs::write(directory.join("Dockerfile"), file).unwrap();
     build(engine, PRODUCT, directory);
+    // The program under test is larger than one that is released, whose size its build checks.
+    let size = engine.said(&["image", "inspect", "--format", "{{.Size}}", PRODUCT]);
+    let beside = size.parse::<u64>().unwrap() - fs::metadata(directory.join("dustgate")).unwrap().len();
+    println!("the image has {beside} B beside the program");
+    assert!(beside <= BESIDE, "{beside} B beside the program, more than {BESIDE}");
 }
 
 fn build(engine: &Engine, image: &str, directory: &Path) {
