@@ -16,6 +16,7 @@ use crate::dust::Number;
 use crate::key::KeyHash;
 use crate::record::VaryNode;
 
+mod again;
 mod confirm;
 mod doubts;
 mod follow;

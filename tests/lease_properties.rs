@@ -403,7 +403,7 @@ impl<S: Store> Real<S> {
         let item = self.feed.as_mut().and_then(Feed::now);
         item.map(|item| match item {
             FeedItem::Change(change) => change,
-            FeedItem::Lost => panic!("a feed that is read at once lost something"),
+            FeedItem::Lost | FeedItem::Doubt => panic!("a feed that is read at once lost something"),
         })
     }
 

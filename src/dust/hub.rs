@@ -64,6 +64,9 @@ pub enum FeedItem {
     Change(Change),
     /// Changes between the last one returned and the next one were missed.
     Lost,
+    /// Changes of records may have been missed. None of them is of a stamp or of an instance, and the order of
+    /// those is whole.
+    Doubt,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +92,7 @@ struct FeedQueue {
 #[derive(Debug, Default)]
 struct Queue {
     lost: bool,
+    doubted: bool,
     changes: VecDeque<Change>,
 }
 
@@ -122,6 +126,26 @@ impl Hub {
         }
         for tape in &book.feeds {
             tape.lose();
+        }
+    }
+
+    /// Reports to all feeds that changes were missed. Those who watch a key lose no more than time by it, and are
+    /// told by [`Hub::wake`].
+    pub fn missed(&self) {
+        lock(&self.book).feeds.iter().for_each(|tape| tape.lose());
+    }
+
+    /// Reports to all feeds that changes of records may have been missed.
+    pub fn doubt(&self) {
+        lock(&self.book).feeds.iter().for_each(|tape| tape.doubt());
+    }
+
+    /// Reports to those who watch a key for which `is_of` returns true that changes of it may have been missed.
+    pub fn wake(&self, is_of: impl Fn(&str) -> bool) {
+        let book = lock(&self.book);
+        let watched = book.watchers.iter().filter(|(key, _)| is_of(key));
+        for mailbox in watched.flat_map(|(_, mailboxes)| mailboxes) {
+            mailbox.tell(|wake| wake.lost = true);
         }
     }
 
@@ -232,6 +256,9 @@ impl Feed {
         if std::mem::take(&mut queue.lost) {
             return Some(FeedItem::Lost);
         }
+        if std::mem::take(&mut queue.doubted) {
+            return Some(FeedItem::Doubt);
+        }
         queue.changes.pop_front().map(FeedItem::Change)
     }
 }
@@ -293,8 +320,13 @@ impl FeedQueue {
         let mut queue = lock(&self.queue);
         // A reader that gets `Lost` reads everything again: earlier changes add nothing.
         queue.changes.clear();
-        queue.lost = true;
+        (queue.lost, queue.doubted) = (true, false);
         drop(queue);
+        self.bell.notify_one();
+    }
+
+    fn doubt(&self) {
+        lock(&self.queue).doubted = true;
         self.bell.notify_one();
     }
 }

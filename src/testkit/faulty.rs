@@ -488,6 +488,7 @@ async fn pump(line: Arc<BadLine>, mut feed: Feed) {
             item = feed.next() => match item {
                 FeedItem::Change(change) => if !line.loses_event() { line.hub.emit(change) },
                 FeedItem::Lost => line.hub.lost(),
+                FeedItem::Doubt => line.hub.doubt(),
             },
             () = sleep_until(turn.unwrap_or_else(Instant::now)), if turn.is_some() => line.hub.lost(),
         }

@@ -72,6 +72,10 @@ impl Member {
                         self.missed();
                         again_at = Some(Instant::now() + self.settings.call_bound);
                     }
+                    FeedItem::Doubt => {
+                        self.parts.tier.doubt_all();
+                        again_at = Some(Instant::now() + self.settings.call_bound);
+                    }
                 },
                 Some(done) = reads.running.join_next() => reads.ended(done.ok()),
                 hash = self.parts.tier.asked(), if reads.waiting.is_empty() => {

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::again::Again;
 use super::{Numbers, Stamps, Stored, Tier, Trust};
 use crate::clock::{Dice, WallMs};
 use crate::dust::{self, Dust, Error, Grant, Holder, Lease, Number, Put, Renewal, Written};
@@ -29,9 +30,7 @@ use crate::record::Record;
 const CLOCK: u64 = 1_000;
 /// The lease is renewed after this fraction of its duration.
 const BEAT: u32 = 3;
-/// The first pause after a failure. It doubles up to [`AGAIN_AT_MOST`].
-const AGAIN: Duration = Duration::from_millis(100);
-/// The longest pause after a failure.
+/// The longest pause before the lease is asked for again after a failure.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(1);
 /// The mark beside the lease lives for so many times the trust, and is rewritten after half of that.
 const KEPT: u32 = 30;
@@ -133,6 +132,8 @@ pub struct Member {
     /// Instances whose leases are known, and when those end.
     pub(super) known: Mutex<BTreeMap<String, Instant>>,
     holder: Mutex<Holder>,
+    /// Whether changes were missed while the tier was not trusted: all of it is doubted before it is again.
+    is_doubted: AtomicBool,
     sure: watch::Sender<bool>,
     /// The last [`TrustState::sure_at`], kept here because [`Member::keep_trust`] may begin again after a panic.
     sure_at: Mutex<Option<(Instant, WallMs)>>,
@@ -151,8 +152,9 @@ pub(super) struct TrustState {
     pub(super) life: Arc<str>,
     /// Whether bodies have moved to a proposed life, and it is not known whether the store took it.
     pub(super) proposes: bool,
-    retry_at: Instant,
-    pause: Duration,
+    again: Again,
+    /// Whether a mark was written since everything is being read again.
+    pub(super) has_marked: bool,
     /// When the tier was last trusted: by this instance's clock, and by the store's.
     pub(super) sure_at: Option<(Instant, WallMs)>,
     /// When the stamps were last read.
@@ -182,6 +184,7 @@ impl Member {
             bell: Notify::new(),
             known: Mutex::default(),
             holder,
+            is_doubted: AtomicBool::new(false),
             sure: watch::Sender::new(false),
             sure_at: Mutex::default(),
         })
@@ -199,8 +202,8 @@ impl Member {
             read: None,
             life: self.settings.life.clone(),
             proposes: false,
-            retry_at: now,
-            pause: AGAIN,
+            again: Again::new(now),
+            has_marked: false,
             sure_at: *self.last_sure(),
             stamps_at: now,
             written: None,
@@ -212,7 +215,7 @@ impl Member {
             self.round(&mut state).await;
             let mut next = state.beat_at;
             if state.lease.is_some() && !self.is_read(&state) && self.lost.load(Ordering::Acquire) > 0 {
-                next = next.min(state.retry_at);
+                next = next.min(state.again.at());
             }
             if let Some(sent) = state.sent {
                 let over = sent + self.settings.trust;
@@ -261,17 +264,25 @@ impl Member {
             self.beat(state).await;
         }
         let lost = self.lost.load(Ordering::Acquire);
-        if state.lease.is_some() && lost > 0 && state.read != Some(lost) && Instant::now() >= state.retry_at {
-            match self.begin_again(state, beats).await {
+        if state.lease.is_some() && lost > 0 && state.read != Some(lost) && Instant::now() >= state.again.at()
+        {
+            state.has_marked = false;
+            let read = self.begin_again(state, beats).await;
+            let Parts { dust, dice, tier, .. } = &self.parts;
+            let most = Again::longest(self.settings.trust / BEAT, dust.traits().counts_calls);
+            let random = |most| dice.up_to(most);
+            match read {
                 Ok(number) => {
+                    if self.is_doubted.swap(false, Ordering::AcqRel) {
+                        tier.doubt_all();
+                    }
                     state.read = Some(lost);
-                    state.pause = AGAIN;
+                    state.again.done(Instant::now(), most, random);
                     self.followed.fetch_max(number, Ordering::AcqRel);
                 }
                 Err(error) => {
                     state.why = Some(error.to_string());
-                    state.retry_at = Instant::now() + self.parts.dice.up_to(state.pause);
-                    state.pause = (state.pause * 2).min(AGAIN_AT_MOST);
+                    state.again.failed(Instant::now(), state.has_marked, most, random);
                 }
             }
         }
@@ -434,7 +445,12 @@ impl Member {
         self.lost.fetch_add(1, Ordering::AcqRel);
         self.parts.trust.lose();
         self.parts.stamps.has_gap();
-        self.parts.tier.doubt_all();
+        // It is a walk through the whole tier. One that is not trusted is in doubt already.
+        if *self.sure.borrow() {
+            self.parts.tier.doubt_all();
+        } else {
+            self.is_doubted.store(true, Ordering::Release);
+        }
         self.bell.notify_one();
     }
 

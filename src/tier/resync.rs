@@ -29,6 +29,7 @@ impl Member {
         // The mark is 0, which confirms no stamp: newer stamps are received while those of the gap are not
         // applied yet.
         let number = self.mark(0).await?;
+        state.has_marked = true;
         let mut heard = self.heard.subscribe();
         let wait = heard.wait_for(|heard| *heard >= number);
         if timeout(self.settings.call_bound, wait).await.is_err() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dustgate::dust::{Dust, Grant, Holder, Put, Written};
+use dustgate::dust::{Dust, Grant, Holder, Put, Value, Written};
 use dustgate::testkit::dust_server::{DustServer, Setup};
 use serde_json::json;
 
@@ -61,4 +61,18 @@ async fn a_number_that_another_client_makes_up_raises_nothing() {
     assert!(dust.entry(&lock).await.unwrap().is_some_and(|entry| entry.number < before));
     assert_eq!(dust.ceiling(), ceiling);
     assert!(put(&dust, STAMP).await < ceiling);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_another_client_makes_up_raises_nothing() {
+    let (server, dust, store) = three().await;
+    let lock = format!("_dust:sf/{VALUE}");
+    let (ceiling, due) = (dust.ceiling(), server.now() + 60_000);
+    let lease = json!({ "_type": "lease", "holder": "theirs", "token": server.seq(&store) + 900_000, "expires_at": due });
+    server.write(&store, &json!({ "op": "set", "path": lock, "value": lease })).unwrap();
+    // It has the number of no write: it is no lease.
+    assert_eq!(dust.entry(&lock).await.unwrap().map(|entry| entry.value), Some(Value::Other));
+    let held = Grant::Held { rest: None, token: None, holder: None };
+    assert_eq!(dust.lease(&lock, TTL, &Holder("one".into()), 0).await, Ok(held));
+    assert!(dust.ceiling() < ceiling + (100 << 32), "{} after {ceiling}", dust.ceiling());
 }

@@ -250,6 +250,7 @@ async fn pump(board: Arc<Switchboard>, mut seen: u64, gate: Arc<Gate>, hub: Arc<
                     FeedItem::Change(change) if board.at.get().up => hub.emit(change),
                     FeedItem::Change(_) => {}
                     FeedItem::Lost => hub.lost(),
+                    FeedItem::Doubt => hub.doubt(),
                 }
             }
         }

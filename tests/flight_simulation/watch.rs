@@ -41,7 +41,9 @@ pub async fn the_store(world: &Arc<World>, waits: &Arc<Waits>) -> JoinHandle<()>
         loop {
             match feed.next().await {
                 FeedItem::Change(change) => waits.landed(&world, &change).await,
-                FeedItem::Lost => world.broken("the feed of the bare store is too short for this"),
+                FeedItem::Lost | FeedItem::Doubt => {
+                    world.broken("the feed of the bare store is too short for this");
+                }
             }
         }
     })

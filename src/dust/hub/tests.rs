@@ -68,6 +68,21 @@ async fn a_feed_hears_all_in_order_until_it_overflows() {
     assert_eq!(feed.now(), None);
 }
 
+#[test]
+fn a_loss_of_the_order_is_told_to_feeds_and_one_of_records_to_those_who_watch_them_too() {
+    let hub = Hub::new();
+    let (mut one, mut two, mut feed) = (hub.on(&["a"]), hub.on(&["b"]), hub.feed());
+    hub.missed();
+    assert_eq!((feed.now(), feed.now(), one.now()), (Some(FeedItem::Lost), None, None));
+    hub.doubt();
+    hub.wake(|key| key == "a");
+    assert_eq!((feed.now(), feed.now()), (Some(FeedItem::Doubt), None));
+    assert!(one.now().is_some_and(|wake| wake.lost) && two.now().is_none());
+    hub.doubt();
+    hub.missed();
+    assert_eq!((feed.now(), feed.now()), (Some(FeedItem::Lost), None), "all is read again anyway");
+}
+
 #[tokio::test]
 async fn dropping_the_hub_is_a_loss() {
     let hub = Hub::new();

@@ -59,16 +59,19 @@ impl<'a> Channel<'a> {
     }
 
     /// Serves the channel until it is over, and returns why.
-    pub(super) async fn run(&self, joined: Joined, pushes: mpsc::Receiver<Push>) -> Error {
+    pub(super) async fn run(&self, joined: Joined, mut pushes: mpsc::Receiver<Push>) -> Error {
         let Joined { socket, count } = joined;
         let (out, inward) = socket.split();
         let why = tokio::select! {
             why = self.read(inward, count) => why,
-            why = self.write(out, pushes) => why,
+            why = self.write(out, &mut pushes) => why,
         };
-        // The server may have what was sent.
-        let left = lock(&self.line.pending).forget(None);
-        self.may_land_late(left);
+        pushes.close();
+        while let Ok(Push { tell, .. }) = pushes.try_recv() {
+            let why = Error::NotDone("the line broke before it was sent".into());
+            // The caller may have left.
+            let _ = tell.send(Err(Reason::Error(why)));
+        }
         why
     }
 
@@ -78,7 +81,7 @@ impl<'a> Channel<'a> {
 
     // --- what goes out ---
 
-    async fn write(&self, mut out: SplitSink<Socket, Message>, mut pushes: mpsc::Receiver<Push>) -> Error {
+    async fn write(&self, mut out: SplitSink<Socket, Message>, pushes: &mut mpsc::Receiver<Push>) -> Error {
         let mut reference = 1;
         let mut look_at = Instant::now() + LOOK;
         let mut asked_at = Instant::now();
@@ -170,15 +173,16 @@ impl<'a> Channel<'a> {
             };
             let mut idle = false;
             let going = tokio::select! {
-                // What has come in is read before anything is taken for missing.
+                // What waits has its bound, however much comes in. What has come in is read before anything is
+                // taken for missing.
                 biased;
+                () = gaps.turn() => Ok(()),
                 message = inward.next() => match message {
                     Some(Ok(Message::Text(text))) => self.frame(&text, &mut order, &mut gaps),
                     Some(Ok(Message::Close(_))) | None => Err(Error::Unavailable("the server closed the line".into())),
                     Some(Ok(_)) => Ok(()),
                     Some(Err(error)) => Err(broken(&error)),
                 },
-                () = gaps.read() => Ok(()),
                 () = turn => {
                     idle = true;
                     Ok(())
@@ -210,8 +214,7 @@ impl<'a> Channel<'a> {
             }
             "event" => {
                 // An event of a later version is none that could be passed on, and leaves a gap.
-                let Ok(mut event) = Event::deserialize(payload) else { return Ok(()) };
-                event.bytes = text.len();
+                let Ok(event) = Event::deserialize(payload) else { return Ok(()) };
                 self.believes(event.store_seq)?;
                 self.event(&event, order, gaps);
                 Ok(())
@@ -240,12 +243,16 @@ impl<'a> Channel<'a> {
         } else {
             Err(Reason::of(&response))
         };
-        let is_gone = outcome == Err(Reason::Gone);
+        // A token's rights are those of its connection: the next join says whether they are gone.
+        let over = match &outcome {
+            Err(reason @ (Reason::Gone | Reason::Error(Error::Refused(_)))) => Some(reason.clone().error()),
+            _ => None,
+        };
         let settled = number.and_then(|number| lock(&self.line.pending).settle(number, Instant::now()));
         if let Some(waiting) = settled {
             self.settle(waiting, outcome);
         }
-        if is_gone { Err(Reason::Gone.error()) } else { Ok(()) }
+        over.map_or(Ok(()), Err)
     }
 
     /// Passes its outcome to the caller of a write. A lease of which no request of its holder is told is released.
@@ -278,11 +285,11 @@ impl<'a> Channel<'a> {
     fn event(&self, event: &Event, order: &mut Order<Event>, gaps: &mut Gaps<'_>) {
         let count = event.store_seq;
         let label = event.client_op_id.as_deref().and_then(Label::parse);
-        let (heard, late) = order.hear(count, event.clone(), event.bytes, Instant::now());
+        let (heard, late) = order.hear(count, event.clone(), event.weight(), Instant::now());
         // Passed on first, if it is in order: whoever has its answer finds its event here.
         self.pass(order, gaps, false);
-        if let Some(late) = late.filter(|_| heard == Heard::Late && !gaps.has_filled(count)) {
-            self.pass_on_late(&late);
+        if let Some(late) = late.filter(|_| heard == Heard::Late) {
+            self.hear_late(late, gaps);
         }
         let own = label.filter(|label| *label.line == *self.line.name);
         let settled = own.and_then(|label| lock(&self.line.pending).settle(label.reference, Instant::now()));
@@ -293,11 +300,23 @@ impl<'a> Channel<'a> {
     }
 
     fn pass(&self, order: &mut Order<Event>, gaps: &mut Gaps<'_>, idle: bool) {
-        while let Some((count, event, is_gap)) = order.next(Instant::now(), idle) {
-            gaps.push(count, event, is_gap);
+        while let Some(next) = order.next(Instant::now(), idle) {
+            gaps.push(next);
         }
+        self.pass_gaps(gaps);
+    }
+
+    fn pass_gaps(&self, gaps: &mut Gaps<'_>) {
         while let Some(passed) = gaps.next() {
             self.pass_on(&passed);
+        }
+        if gaps.rings() {
+            let hub = &self.shared.hub;
+            hub.wake(|key| self.shared.spot(key).store == self.index);
+            // The feeds of the first store have been told.
+            if self.index > 0 {
+                hub.doubt();
+            }
         }
     }
 
@@ -305,7 +324,7 @@ impl<'a> Channel<'a> {
         let Passed { count, ref event, is_lost, is_to_tell } = *passed;
         if is_to_tell {
             // First: whoever follows the numbers must not pass over what is not known.
-            self.shared.hub.lost();
+            self.shared.hub.missed();
         }
         let meaning = self.shared.meaning(self.index, event);
         if let Some((key, held)) = &meaning.held {
@@ -322,14 +341,20 @@ impl<'a> Channel<'a> {
         }
     }
 
-    /// Passes on an event after later ones. Those who take a number for all before it have to read again.
-    fn pass_on_late(&self, event: &Event) {
-        if let Some(change) = self.shared.meaning(self.index, event).change {
-            lock(&self.store().recent).forget(event.store_seq);
-            // Before it, too: whoever follows the numbers must not take it for the last one.
-            self.shared.hub.lost();
+    /// Takes an event that comes after later ones. Where those have been passed on, it tells nothing that is not read
+    /// again: the loss was told before them, and the store had it by then. It still wakes those who wait for it.
+    fn hear_late(&self, event: Event, gaps: &mut Gaps<'_>) {
+        let Some(event) = gaps.late(event) else { return self.pass_gaps(gaps) };
+        if let Some(change) = self.shared.meaning(self.index, &event).change {
             self.shared.hub.emit(change);
-            self.shared.hub.lost();
         }
+    }
+}
+
+impl Drop for Channel<'_> {
+    /// However it ends, by a panic too, the server may have what was sent.
+    fn drop(&mut self) {
+        let left = lock(&self.line.pending).forget(None);
+        self.may_land_late(left);
     }
 }

@@ -1,11 +1,13 @@
 //! Operations of which no event came. They are read from the store's log.
 //!
 //! A gap in the numbers is a write over HTTP by another client, of which the server tells nobody, or an event
-//! that was lost. It may be a purge. So what comes after it waits until the gap is filled; if it can't be, then
-//! subscribers hear of the loss first, and read everything again.
+//! that was lost. It may be a purge. So what comes after it waits until the gap is filled, for less time than a
+//! caller waits for an answer. If it can't be filled, subscribers hear of the loss first, and read again.
 //!
-//! Another client may write so all the time. So one read fills all gaps that it covers, reads have their part of
-//! the token's, and losses are told with a pause between them: each costs an instance several reads and writes.
+//! Another client may write so all the time. So one read fills all gaps that it covers, and reads have their part
+//! of the token's, for each store. A loss in the first store is told to feeds at once: purges are in it, and those
+//! who follow their numbers must not pass over one. In any other store it is of records alone. Waiters, and those
+//! who keep records, are told of all losses of a while together: they lose no more than time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -14,19 +16,22 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::frame::Event;
 use super::http::Logged;
 use super::names::{Named, parsed};
+use super::order::Next;
 use super::state::Shared;
 
 /// How many events may wait, and how many bytes of them. With more all gaps are given up.
 const WAITING: (usize, usize) = (4096, 16 << 20);
 /// How many numbers of filled gaps are remembered: their events may still come.
 const REMEMBERED: usize = 1024;
-/// The least time between two losses. Less than a third of `trust`: an instance that does not hear of its own
-/// signs of life in time reads everything again.
+/// How long an event waits, from when it came in. An instance that has written waits for its own event for a call
+/// bound.
+const HOLD: Duration = Duration::from_millis(700);
+/// The least time between two times at which losses are told to all: each costs every waiter a few reads.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// The events that wait for a gap before them to be filled.
@@ -37,8 +42,14 @@ pub(super) struct Gaps<'a> {
     queue: Queue,
     /// The gap before the first one is being read.
     reading: Option<BoxFuture<'a, Option<Log>>>,
-    /// When the last loss was told.
-    lost_at: Option<Instant>,
+    alarm: Alarm,
+}
+
+/// When all subscribers are told of losses.
+#[derive(Debug, Default)]
+struct Alarm {
+    rung_at: Option<Instant>,
+    is_owed: bool,
 }
 
 /// What waits, in the order of numbers.
@@ -54,6 +65,8 @@ struct Waiting {
     count: u64,
     event: Event,
     gap: Gap,
+    /// When it came.
+    since: Instant,
 }
 
 /// What is known of the numbers before an event.
@@ -79,7 +92,7 @@ pub(super) struct Passed {
     pub event: Event,
     /// Whether operations before it are not known.
     pub is_lost: bool,
-    /// Whether subscribers have to hear of that now.
+    /// Whether feeds have to hear of that first.
     pub is_to_tell: bool,
 }
 
@@ -88,47 +101,54 @@ pub(super) struct Passed {
 impl<'a> Gaps<'a> {
     /// No gap up to this number.
     pub(super) fn after(shared: &'a Arc<Shared>, store: usize, count: u64) -> Self {
-        Self { shared, store, queue: Queue::after(count), reading: None, lost_at: None }
+        Self { shared, store, queue: Queue::after(count), reading: None, alarm: Alarm::default() }
     }
 
     /// Takes the next event in the order of numbers.
-    pub(super) fn push(&mut self, count: u64, event: Event, is_gap: bool) {
-        self.queue.push(count, event, if is_gap { Gap::Open } else { Gap::None });
+    pub(super) fn push(&mut self, next: Next<Event>) {
+        let Next { number, event, is_gap, since } = next;
+        self.queue.push(number, event, if is_gap { Gap::Open } else { Gap::None }, since);
         if self.queue.is_full() {
             self.queue.give_up();
-            self.reading = None;
         }
+    }
+
+    /// Takes an event that comes after later ones. It is returned if it is to be passed on by itself, for those
+    /// have been passed on, and the loss was told before.
+    pub(super) fn late(&mut self, event: Event) -> Option<Event> {
+        self.queue.late(event)
     }
 
     /// The next event to pass on.
     pub(super) fn next(&mut self) -> Option<Passed> {
-        if self.reading.is_some() {
-            return None;
-        }
         match self.queue.gap()? {
             Gap::Open => {
-                self.reading = Some(read(self.shared.clone(), self.store).boxed());
-                None
-            }
-            Gap::Lost => {
-                let now = Instant::now();
-                let due = self.lost_at.map_or(now, |at| at + PAUSE);
-                if due > now && !self.queue.is_full() {
-                    // Nothing is read: what comes meanwhile is lost with it.
-                    self.reading = Some(sleep_until(due).map(|()| None).boxed());
-                    return None;
+                if self.reading.is_none() {
+                    let due = self.queue.due()?;
+                    self.reading = Some(read(self.shared.clone(), self.store, due).boxed());
                 }
-                self.lost_at = Some(now);
-                self.queue.pop()
+                return None;
             }
-            Gap::None | Gap::LostToo => self.queue.pop(),
+            Gap::Lost | Gap::LostToo => self.alarm.is_owed = true,
+            Gap::None => {}
         }
+        // What was to be read is filled or lost.
+        self.reading = None;
+        let guards_purges = self.store == 0;
+        self.queue.pop().map(|passed| Passed { is_to_tell: passed.is_to_tell && guards_purges, ..passed })
     }
 
-    /// Waits until the gap that is being read is filled or lost; for ever if there is none. Cancel safe.
-    pub(super) async fn read(&mut self) {
-        let Some(reading) = &mut self.reading else { return std::future::pending().await };
-        let found = reading.await;
+    /// Waits until there may be something to pass on, or to tell. Cancel safe.
+    pub(super) async fn turn(&mut self) {
+        let alarm = self.alarm.due();
+        let rings = async {
+            if let Some(due) = alarm { sleep_until(due).await } else { std::future::pending().await }
+        };
+        let Some(reading) = &mut self.reading else { return rings.await };
+        let found = tokio::select! {
+            found = reading => found,
+            () = rings => return,
+        };
         self.reading = None;
         match found {
             Some(log) => self.queue.fill(&log),
@@ -136,9 +156,26 @@ impl<'a> Gaps<'a> {
         }
     }
 
-    /// Returns whether the event of this number was passed on from the log.
-    pub(super) fn has_filled(&self, count: u64) -> bool {
-        self.queue.filled.contains(&count)
+    /// Returns whether all subscribers are to be told of losses now. They count as told then.
+    pub(super) fn rings(&mut self) -> bool {
+        self.alarm.rings(Instant::now())
+    }
+}
+
+// === impl Alarm ===
+
+impl Alarm {
+    /// When it is to ring that could not before.
+    fn due(&self) -> Option<Instant> {
+        self.rung_at.filter(|_| self.is_owed).map(|at| at + PAUSE)
+    }
+
+    fn rings(&mut self, now: Instant) -> bool {
+        let rings = self.is_owed && self.due().is_none_or(|due| due <= now);
+        if rings {
+            *self = Self { rung_at: Some(now), is_owed: false };
+        }
+        rings
     }
 }
 
@@ -149,13 +186,36 @@ impl Queue {
         Self { passed: count, waiting: VecDeque::new(), bytes: 0, filled: BTreeSet::new() }
     }
 
-    fn push(&mut self, count: u64, event: Event, gap: Gap) {
-        self.bytes += event.bytes;
-        self.waiting.push_back(Waiting { count, event, gap });
+    fn push(&mut self, count: u64, event: Event, gap: Gap, since: Instant) {
+        self.bytes += event.weight();
+        self.waiting.push_back(Waiting { count, event, gap, since });
+    }
+
+    /// Takes an event into the gap that it was missing from. Without such a gap it is returned, unless it was filled.
+    fn late(&mut self, event: Event) -> Option<Event> {
+        let count = event.store_seq;
+        let at = self.waiting.partition_point(|waiting| waiting.count < count);
+        let before = at.checked_sub(1).map_or(self.passed, |at| self.waiting[at].count);
+        let is_known = |waiting: &Waiting| waiting.count == count;
+        if self.filled.contains(&count) || self.waiting.get(at).is_some_and(is_known) {
+            return None;
+        }
+        let next = self.waiting.get_mut(at).filter(|next| next.gap == Gap::Open && before < count);
+        let Some(next) = next else { return Some(event) };
+        let gap = |before: u64, after: u64| if before + 1 == after { Gap::None } else { Gap::Open };
+        (next.gap, self.bytes) = (gap(count, next.count), self.bytes + event.weight());
+        let since = next.since;
+        self.waiting.insert(at, Waiting { count, event, gap: gap(before, count), since });
+        None
     }
 
     fn is_full(&self) -> bool {
         self.waiting.len() > WAITING.0 || self.bytes > WAITING.1
+    }
+
+    /// When the first one has waited for long enough.
+    fn due(&self) -> Option<Instant> {
+        self.waiting.front().map(|first| first.since + HOLD)
     }
 
     /// What is known of the numbers before the first one.
@@ -164,8 +224,8 @@ impl Queue {
     }
 
     fn pop(&mut self) -> Option<Passed> {
-        let Waiting { count, event, gap } = self.waiting.pop_front()?;
-        self.bytes -= event.bytes;
+        let Waiting { count, event, gap, .. } = self.waiting.pop_front()?;
+        self.bytes -= event.weight();
         self.passed = count;
         let is_lost = matches!(gap, Gap::Lost | Gap::LostToo);
         Some(Passed { count, event, is_lost, is_to_tell: gap == Gap::Lost })
@@ -193,7 +253,7 @@ impl Queue {
                     waiting.gap = Gap::None;
                     self.filled.extend(between);
                     for event in events {
-                        self.push(event.store_seq, event, Gap::None);
+                        self.push(event.store_seq, event, Gap::None, waiting.since);
                     }
                 } else if is_covered {
                     waiting.gap = Gap::Lost;
@@ -245,10 +305,19 @@ impl Log {
     }
 }
 
-/// Reads the log when its turn comes; `None` if it can't be read.
-async fn read(shared: Arc<Shared>, store: usize) -> Option<Log> {
-    sleep_until(shared.reads.turn_of_log(Instant::now())).await;
-    let logged = shared.reads.log(&shared.stores[store].entries).await.ok()?;
+/// Reads the log when its turn comes; `None` if it can't be read by `due`. In the first store that is said at `due`
+/// and not before: what is lost until then is one loss.
+async fn read(shared: Arc<Shared>, store: usize, due: Instant) -> Option<Log> {
+    let log = async {
+        sleep_until(shared.reads.turn_of_log(store, due)?).await;
+        timeout_at(due, shared.reads.log(store, &shared.stores[store].entries)).await.ok()?.ok()
+    };
+    let Some(logged) = log.await else {
+        if store == 0 {
+            sleep_until(due).await;
+        }
+        return None;
+    };
     Some(Log(logged.into_iter().map(|logged| (logged.store_seq, known(&shared, logged))).collect()))
 }
 
@@ -262,10 +331,7 @@ fn known(shared: &Shared, logged: Logged) -> Option<Event> {
         Named::Key(_) => shared.stores.len() == 1 || op != "delete",
         Named::Told(_) | Named::Above => false,
     };
-    let value = value.get("_scalar").cloned().unwrap_or(value);
-    // As long as its text, about.
-    let bytes = path.len() + value.as_str().map_or(0, str::len);
-    is_known.then_some(Event { store_seq, op, path_segments, value, client_op_id: None, bytes })
+    is_known.then_some(Event { store_seq, op, path_segments, value, client_op_id: None })
 }
 
 #[cfg(test)]
@@ -274,9 +340,9 @@ mod tests {
 
     use super::*;
 
-    fn event(store_seq: u64, op: &str, path: &str, bytes: usize) -> Event {
-        let path_segments = vec![path.to_owned()];
-        Event { store_seq, op: op.into(), path_segments, value: json!("v"), client_op_id: None, bytes }
+    fn event(store_seq: u64, op: &str, path: &str, long: usize) -> Event {
+        let (path_segments, value) = (vec![path.to_owned()], json!("v".repeat(long)));
+        Event { store_seq, op: op.into(), path_segments, value, client_op_id: None }
     }
 
     fn log(events: impl IntoIterator<Item = (u64, &'static str, &'static str)>) -> Log {
@@ -286,7 +352,8 @@ mod tests {
     /// A queue after 10, with gaps before these.
     fn queue(gaps: impl IntoIterator<Item = u64>) -> Queue {
         let mut queue = Queue::after(10);
-        gaps.into_iter().for_each(|count| queue.push(count, event(count, "set", "k", 1), Gap::Open));
+        gaps.into_iter()
+            .for_each(|count| queue.push(count, event(count, "set", "k", 1), Gap::Open, Instant::now()));
         queue
     }
 
@@ -338,7 +405,7 @@ mod tests {
     #[test]
     fn one_loss_is_told_for_all_gaps() {
         let mut queue = queue([12, 15, 19]);
-        queue.push(20, event(20, "set", "k", 1), Gap::None);
+        queue.push(20, event(20, "set", "k", 1), Gap::None, Instant::now());
         queue.give_up();
         let gaps: Vec<_> = queue.waiting.iter().map(|waiting| waiting.gap).collect();
         assert_eq!(gaps, [Gap::Lost, Gap::LostToo, Gap::LostToo, Gap::None]);
@@ -347,12 +414,36 @@ mod tests {
     }
 
     #[test]
+    fn a_late_event_goes_into_the_gap_that_it_was_missing_from() {
+        let mut queue = queue([12, 16]);
+        let late =
+            |queue: &mut Queue, count| queue.late(event(count, "set", "l", 1)).map(|event| event.store_seq);
+        assert_eq!((late(&mut queue, 11), late(&mut queue, 14)), (None, None));
+        assert_eq!(passed(&mut queue), [(11, false), (12, false)]);
+        assert_eq!((late(&mut queue, 15), late(&mut queue, 14)), (None, None), "once each");
+        assert_eq!((queue.gap(), late(&mut queue, 13)), (Some(Gap::Open), None));
+        assert_eq!(passed(&mut queue), [13, 14, 15, 16].map(|count| (count, false)));
+        assert_eq!((late(&mut queue, 9), queue.bytes), (Some(9), 0), "later ones were passed on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_are_told_of_losses_at_once_and_then_with_a_pause() {
+        let (mut alarm, now) = (Alarm::default(), Instant::now());
+        assert!(!alarm.rings(now) && alarm.due().is_none());
+        alarm.is_owed = true;
+        assert!(alarm.rings(now) && !alarm.rings(now + PAUSE));
+        alarm.is_owed = true;
+        assert_eq!((alarm.rings(now + PAUSE / 2), alarm.due()), (false, Some(now + PAUSE)));
+        assert!(alarm.rings(now + PAUSE));
+    }
+
+    #[test]
     fn what_waits_is_bounded() {
         let mut many = queue([12]);
         (13..13 + WAITING.0 as u64)
-            .for_each(|count| many.push(count, event(count, "set", "k", 1), Gap::None));
+            .for_each(|count| many.push(count, event(count, "set", "k", 1), Gap::None, Instant::now()));
         let mut long = queue([12]);
-        long.push(13, event(13, "set", "k", WAITING.1), Gap::None);
+        long.push(13, event(13, "set", "k", WAITING.1), Gap::None, Instant::now());
         for mut queue in [many, long] {
             assert!(queue.is_full());
             queue.give_up();

@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::{Error, Result};
 use super::fault;
+use super::frame::{Envelope, lean, lean_in_log};
 use super::names::in_url;
-use super::pace::Pace;
+use super::pace::{PART, Pace};
 use super::state::{CALL_BOUND, Place, lock};
 use crate::secret::Secret;
 
@@ -25,6 +26,8 @@ const LIMIT: &str = "x-ratelimit-limit";
 const NOWHERE: &str = "_dustgate";
 /// How many entries a page has.
 const PAGE: usize = 1000;
+/// How long a log is not asked for after an answer that is of no use.
+const BARRED: Duration = Duration::from_mins(1);
 /// How long no reads go out after a refusal for the rate limit that names no time.
 const PAUSE: Duration = Duration::from_secs(5);
 /// The longest such time.
@@ -39,8 +42,8 @@ pub(super) struct Reads {
     shut: Mutex<Option<Instant>>,
     /// When those that nobody waits for go out.
     pace: Mutex<Pace>,
-    /// When those of the log go out.
-    logs: Mutex<Pace>,
+    /// When those of the log of each store go out.
+    logs: Vec<Mutex<Pace>>,
 }
 
 /// For whom a read is.
@@ -63,7 +66,7 @@ pub(super) struct Allowance {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Row {
     pub path: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lean")]
     pub value: Value,
     #[serde(rename = "type", default)]
     pub kind: String,
@@ -76,7 +79,7 @@ pub(super) struct Logged {
     pub store_seq: u64,
     pub op: String,
     pub path: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lean_in_log")]
     pub value: Value,
 }
 
@@ -93,10 +96,20 @@ pub(super) struct Page {
     pub next_cursor: Option<String>,
 }
 
+// === impl Row ===
+
+impl Row {
+    /// The lease that lies there. Its token is the number of a write, and of none that is to come.
+    pub(super) fn lease(&self) -> Option<Envelope> {
+        Envelope::of(&self.value).filter(|lease| lease.token <= self.revision)
+    }
+}
+
 // === impl Reads ===
 
 impl Reads {
-    pub(super) fn new(token: &str) -> Result<Self> {
+    /// Of so many stores.
+    pub(super) fn new(token: &str, stores: usize) -> Result<Self> {
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy();
         let client = client.connect_timeout(CALL_BOUND).tcp_nodelay(true).build();
         let client = client.map_err(|error| Error::Unavailable(format!("no client for it: {error}")))?;
@@ -105,7 +118,9 @@ impl Reads {
             token: Secret::here(token),
             shut: Mutex::default(),
             pace: Mutex::default(),
-            logs: Mutex::default(),
+            logs: (0..stores as u64)
+                .map(|store| Mutex::new(Pace::of(part_of_log(store, stores as u64))))
+                .collect(),
         })
     }
 
@@ -118,18 +133,24 @@ impl Reads {
         serde_json::from_slice(&body).map(Some).map_err(|error| bad(&error))
     }
 
-    /// Takes the next turn to read a log, and returns when it comes: they have a part of the token's reads for all
-    /// stores together.
-    pub(super) fn turn_of_log(&self, now: Instant) -> Instant {
-        lock(&self.logs).turn_of_all(now)
+    /// Returns when the next read of a store's log may go out, if that is by `due`. It is counted then.
+    pub(super) fn turn_of_log(&self, store: usize, due: Instant) -> Option<Instant> {
+        lock(&self.logs[store]).turn_by(Instant::now(), due)
     }
 
     /// Reads the latest operations of a store, a few dozen of them.
-    pub(super) async fn log(&self, entries: &str) -> Result<Vec<Logged>> {
-        let store = entries.strip_suffix("/entries").unwrap_or(entries);
-        let body = self.get(&format!("{store}/log"), CALL_BOUND, For::Caller).await?;
-        let log: Log = serde_json::from_slice(&body.unwrap_or_default()).map_err(|error| bad(&error))?;
-        Ok(log.ops)
+    pub(super) async fn log(&self, store: usize, entries: &str) -> Result<Vec<Logged>> {
+        let url = entries.strip_suffix("/entries").unwrap_or(entries);
+        let log = match self.get(&format!("{url}/log"), CALL_BOUND, For::Caller).await {
+            Ok(Some(body)) => serde_json::from_slice::<Log>(&body).map_err(|error| bad(&error)),
+            Ok(None) => Err(Error::Refused("it has no log (404)".into())),
+            Err(error) => Err(error),
+        };
+        if let Err(Error::Refused(_) | Error::Broken(_)) = log {
+            // It says the same again.
+            lock(&self.logs[store]).bar(Instant::now() + BARRED);
+        }
+        Ok(log?.ops)
     }
 
     /// Reads the server's time in ms, which it tells in whole seconds.
@@ -279,7 +300,7 @@ impl Reads {
         if let (Some(limit), Some(remaining), Some(reset)) = parts {
             let ends = Instant::now() + Duration::from_secs(reset).min(LONGEST_PAUSE);
             lock(&self.pace).told(limit, remaining, ends);
-            lock(&self.logs).told(limit, remaining, ends);
+            self.logs.iter().for_each(|pace| lock(pace).told(limit, remaining, ends));
         }
     }
 
@@ -297,6 +318,12 @@ impl Reads {
     fn shut(&self) -> Option<Instant> {
         *lock(&self.shut)
     }
+}
+
+/// The part of the token's reads that those of a store's log take: purges are in the first one, and all others
+/// together have as many.
+fn part_of_log(store: u64, stores: u64) -> u64 {
+    if store == 0 { PART } else { PART * (stores - 1) }
 }
 
 /// A number in a field of an answer.

@@ -12,7 +12,7 @@ use super::state::Place;
 /// The server does not answer, or refuses.
 pub async fn sweep(url: &str, token: &str, prefix: &str) -> Result<()> {
     let target = Target::parse(url).map_err(Error::Refused)?.with_token(token);
-    let (names, reads) = (Names::new(prefix), Reads::new(token)?);
+    let (names, reads) = (Names::new(prefix), Reads::new(token, target.stores.len())?);
     for store in 0..target.stores.len() {
         let entries = target.entries(store);
         let mut ranges = names.ranges(prefix);

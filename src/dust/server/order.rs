@@ -34,6 +34,17 @@ struct Waiting<T> {
     since: Instant,
 }
 
+/// The next event in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Next<T> {
+    pub number: u64,
+    pub event: T,
+    /// Whether numbers before it were passed over.
+    pub is_gap: bool,
+    /// When it came.
+    pub since: Instant,
+}
+
 /// What came of an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
@@ -72,9 +83,8 @@ impl<T> Order<T> {
         (Heard::Kept, None)
     }
 
-    /// Returns the next event in order, with its number and whether numbers before it were passed over. `idle`
-    /// says that nothing more has come in.
-    pub(super) fn next(&mut self, now: Instant, idle: bool) -> Option<(u64, T, bool)> {
+    /// Returns the next event in order. `idle` says that nothing more has come in.
+    pub(super) fn next(&mut self, now: Instant, idle: bool) -> Option<Next<T>> {
         let (&number, first) = self.waiting.first_key_value()?;
         let is_gap = number > self.next;
         let patience = if idle { PATIENCE } else { LONG_PATIENCE };
@@ -90,10 +100,10 @@ impl<T> Order<T> {
                 self.passed_over.pop_first();
             }
         }
-        let Waiting { event, bytes, .. } = self.waiting.remove(&number)?;
+        let Waiting { event, bytes, since } = self.waiting.remove(&number)?;
         self.bytes -= bytes;
         self.next = number.saturating_add(1);
-        Some((number, event, is_gap))
+        Some(Next { number, event, is_gap, since })
     }
 
     /// When events that wait are to be passed on.
@@ -108,7 +118,7 @@ mod tests {
     use super::*;
 
     fn all(order: &mut Order<u64>, now: Instant) -> Vec<(u64, bool)> {
-        std::iter::from_fn(|| order.next(now, true).map(|(number, _, gap)| (number, gap))).collect()
+        std::iter::from_fn(|| order.next(now, true).map(|next| (next.number, next.is_gap))).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -145,7 +155,8 @@ mod tests {
         order.hear(1, 1, 1, now + PATIENCE);
         assert_eq!(all(&mut order, now + PATIENCE), [(1, false), (2, false)]);
         order.hear(4, 4, 1, now);
-        assert_eq!(order.next(now + LONG_PATIENCE, false), Some((4, 4, true)));
+        let next = order.next(now + LONG_PATIENCE, false);
+        assert_eq!(next, Some(Next { number: 4, event: 4, is_gap: true, since: now }));
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// How many reads a minute a server as it comes allows a token.
 const STOCK: u64 = 1000;
 /// The part of them that housekeeping takes.
-const PART: u64 = 8;
+pub(super) const PART: u64 = 8;
 /// How many may go out at once after a rest.
 const BURST: u32 = 10;
 /// The length of the server's window.
@@ -20,33 +20,62 @@ const WINDOW: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Pace {
     limit: u64,
+    /// Takes one of so many.
+    part: u64,
     /// When it would go out if there were no bursts.
     next: Option<Instant>,
     /// None go out before then.
     rests: Option<Instant>,
+    /// What must not rest does not go out before then either.
+    barred: Option<Instant>,
 }
 
 // === impl Pace ===
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { limit: STOCK, next: None, rests: None }
+        Self::of(PART)
     }
 }
 
 impl Pace {
+    /// Takes one of so many of the token's reads.
+    pub(super) fn of(part: u64) -> Self {
+        Self { limit: STOCK, part, next: None, rests: None, barred: None }
+    }
+
     /// Takes the next turn, and returns when it comes.
     pub(super) fn turn(&mut self, now: Instant) -> Instant {
-        let at = self.turn_of_all(now);
+        let (at, step) = self.next(now);
+        self.takes(now, step);
         self.rests.map_or(at, |rests| rests.max(at))
     }
 
-    /// The same for what must not rest.
-    pub(super) fn turn_of_all(&mut self, now: Instant) -> Instant {
-        let step = WINDOW / u32::try_from(self.limit / PART).unwrap_or(u32::MAX).max(1);
+    /// The same for what must not rest and is of no use after `due`: without a turn by then none is taken.
+    pub(super) fn turn_by(&mut self, now: Instant, due: Instant) -> Option<Instant> {
+        let (at, step) = self.next(now);
+        let at = self.barred.map_or(at, |barred| barred.max(at));
+        if at > due {
+            return None;
+        }
+        self.takes(now, step);
+        Some(at)
+    }
+
+    /// When the next turn comes, and the time from one to the next.
+    fn next(&self, now: Instant) -> (Instant, Duration) {
+        let step = WINDOW / u32::try_from(self.limit / self.part).unwrap_or(u32::MAX).max(1);
         let next = self.next.map_or(now, |next| next.max(now));
-        self.next = Some(next + step);
-        next.checked_sub(step * BURST).unwrap_or(now).max(now)
+        (next.checked_sub(step * BURST).unwrap_or(now).max(now), step)
+    }
+
+    fn takes(&mut self, now: Instant, step: Duration) {
+        self.next = Some(self.next.map_or(now, |next| next.max(now)) + step);
+    }
+
+    /// Records that it is of no use to read before then.
+    pub(super) fn bar(&mut self, until: Instant) {
+        self.barred = Some(until);
     }
 
     /// Returns until when the background rests, if it does.
@@ -77,6 +106,19 @@ mod tests {
         assert_eq!(in_time, 125 + BURST as usize);
         let later = now + WINDOW * 20;
         assert_eq!((0..20).take_while(|_| pace.turn(later) == later).count(), BURST as usize + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_comes_too_late_is_not_taken() {
+        let (mut pace, now) = (Pace::of(PART * 7), Instant::now());
+        let soon = now + Duration::from_millis(500);
+        let taken = (0..100).filter(|_| pace.turn_by(now, soon).is_some()).count();
+        assert_eq!(taken, BURST as usize + 1);
+        let step = WINDOW / 17;
+        assert_eq!(pace.turn_by(now, now + step), Some(now + step), "those that were not taken cost nothing");
+        pace.bar(now + WINDOW);
+        assert_eq!(pace.turn_by(now + WINDOW / 2, now + WINDOW / 2 + step), None);
+        assert!(pace.turn_by(now + WINDOW, now + WINDOW).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ impl Server {
             Some(Held::Lease { token, holder, expires_at }) => {
                 Some(Envelope { token, holder: holder.map(|holder| (*holder).to_owned()), expires_at })
             }
-            _ => self.row(key).await?.and_then(|row| Envelope::of(&row.value)),
+            _ => self.row(key).await?.and_then(|row| row.lease()),
         };
         let Some(Envelope { holder, token, expires_at }) = lease else { return Ok(None) };
         let now = self.shared.server_ms();
@@ -61,7 +61,7 @@ impl Server {
     }
 
     pub(super) fn entry_of(&self, key: &str, row: &Row) -> Option<Entry> {
-        let held = match (Envelope::of(&row.value), row.value.as_str()) {
+        let held = match (row.lease(), row.value.as_str()) {
             (Some(Envelope { token, holder, expires_at }), _) => {
                 Held::Lease { token, holder: holder.map(Into::into), expires_at }
             }

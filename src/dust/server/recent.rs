@@ -14,7 +14,7 @@ use tokio::time::Instant;
 const LATELY: Duration = Duration::from_secs(1);
 /// The most changes that are kept.
 const MOST: usize = 4096;
-/// The most bytes of texts that are kept.
+/// The most bytes that are kept.
 const MOST_BYTES: usize = 4 << 20;
 
 /// The latest changes, oldest first.
@@ -70,11 +70,11 @@ impl Recent {
         }
         self.latest = self.latest.max(count);
         let Some((key, held)) = change else { return };
-        self.bytes += size(&held);
+        self.bytes += size(&key, &held);
         self.changes.push_back(Changed { count, at: Instant::now(), key, held });
         while self.changes.len() > MOST || self.bytes > MOST_BYTES {
             let Some(oldest) = self.changes.pop_front() else { return };
-            self.bytes -= size(&oldest.held);
+            self.bytes -= size(&oldest.key, &oldest.held);
             self.from = oldest.count;
         }
     }
@@ -121,8 +121,14 @@ impl Recent {
     }
 }
 
-fn size(held: &Held) -> usize {
-    if let Held::Text(text) = held { text.len() } else { 0 }
+/// What a change takes: its key may be as long as a frame, too.
+fn size(key: &str, held: &Held) -> usize {
+    let long = match held {
+        Held::Text(text) => text.len(),
+        Held::Lease { holder, .. } => holder.as_ref().map_or(0, |holder| holder.len()),
+        Held::Nothing | Held::Other => 0,
+    };
+    size_of::<Changed>() + key.len() + long
 }
 
 #[cfg(test)]
@@ -199,5 +205,9 @@ mod tests {
             recent.heard(count, false, Some(("k".into(), text(&"x".repeat(1 << 20)))));
         }
         assert!(recent.bytes <= MOST_BYTES && recent.changes.len() <= 4);
+        for count in 20_000..20_010 {
+            recent.heard(count, false, Some(("k".repeat(1 << 20).into(), Held::Nothing)));
+        }
+        assert!(recent.bytes <= MOST_BYTES && recent.changes.len() <= 4, "of keys, too");
     }
 }

@@ -132,12 +132,12 @@ pub(super) type Outcome = Result<Done, Reason>;
 
 impl Shared {
     pub(super) fn new(target: Target, prefix: &str, clock: Arc<dyn Clock>) -> Result<Self> {
-        let stores = (0..target.stores.len()).map(|n| Store::new(&target, n)).collect();
+        let stores: Vec<_> = (0..target.stores.len()).map(|n| Store::new(&target, n)).collect();
         Ok(Self {
             names: Names::new(prefix),
             numbers: Numbers::new(target.stores.len()),
             hub: Hub::new(),
-            reads: Reads::new(&target.token)?,
+            reads: Reads::new(&target.token, stores.len())?,
             dice: Dice::new(),
             stores,
             strays: Mutex::default(),

@@ -316,6 +316,8 @@ impl Ear {
         loop {
             match feed.next().await {
                 FeedItem::Lost => return None,
+                // Of records.
+                FeedItem::Doubt => {}
                 FeedItem::Change(Change { key, what, .. }) => {
                     if let Some(number) = shared.number(&key) {
                         return Some((number, what));

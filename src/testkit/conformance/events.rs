@@ -135,7 +135,7 @@ pub(super) async fn next_of(case: &Case<'_>, feed: &mut Feed) -> (String, What, 
                 return ((*change.key).into(), change.what, change.number);
             }
             FeedItem::Change(_) => {}
-            FeedItem::Lost => panic!("a feed that is read at once lost something"),
+            FeedItem::Lost | FeedItem::Doubt => panic!("a feed that is read at once lost something"),
         }
     }
 }

@@ -238,6 +238,48 @@ async fn a_purge_of_which_a_store_tells_nothing_is_found_within_the_time_of_the_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_instance_that_misses_changes_all_the_time_reads_again_with_growing_pauses() {
+    let (store, one, _two) = two().await;
+    for counts_calls in [true, false] {
+        store.counts_calls.store(counts_calls, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        until("sure", || one.is_sure()).await;
+        let mark = one.member.mark_key();
+        let (began, before) = (Instant::now(), store.puts(&mark));
+        while began.elapsed() < Duration::from_mins(1) {
+            store.lose();
+            tokio::time::sleep(Duration::from_millis(600)).await;
+        }
+        let marks = store.puts(&mark) - before;
+        // Two each time, of which one is for those who purge.
+        let most = if counts_calls { 64 } else { 220 };
+        assert!(marks <= most, "{marks} in a minute, {counts_calls}");
+        let calm = Instant::now();
+        until("sure again", || one.is_sure()).await;
+        assert!(calm.elapsed() <= TRUST / 3, "{:?}", calm.elapsed());
+        // A loss after a while is mended at once.
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        store.lose();
+        settle().await;
+        assert!(one.is_sure());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_changed_is_read_on_its_first_use_and_trust_stays() {
+    let (store, one, two) = two().await;
+    let key = format!("{KEY}/1");
+    one.publish(&key).await;
+    two.recall(&key).await;
+    store.reads();
+    store.doubt();
+    settle().await;
+    assert!(two.is_sure() && two.find(&key).is_some(), "served, and read behind it");
+    settle().await;
+    assert_eq!(store.reads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_life_of_the_store_empties_memory_and_moves_the_bodies() {
     let (store, one, two) = two().await;
     one.publish(KEY).await;

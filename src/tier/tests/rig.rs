@@ -29,8 +29,11 @@ pub(super) struct Swap {
     life: Mutex<Option<Arc<str>>>,
     pumps: Mutex<JoinSet<()>>,
     reads: Mutex<Vec<String>>,
+    puts: Mutex<Vec<String>>,
     /// As [`dust::Traits::tells_all`].
     pub(super) tells_all: AtomicBool,
+    /// As [`dust::Traits::counts_calls`].
+    pub(super) counts_calls: AtomicBool,
 }
 
 /// An instance of the fleet.
@@ -65,7 +68,9 @@ impl Swap {
             life: Mutex::new(Some("first".into())),
             pumps: Mutex::default(),
             reads: Mutex::default(),
+            puts: Mutex::default(),
             tells_all: AtomicBool::new(true),
+            counts_calls: AtomicBool::new(false),
         });
         swap.put_in(embedded(), Some("first"));
         swap
@@ -84,10 +89,26 @@ impl Swap {
                 match feed.next().await {
                     FeedItem::Change(change) => hub.emit(change),
                     FeedItem::Lost => hub.lost(),
+                    FeedItem::Doubt => hub.doubt(),
                 }
             }
         });
         self.hub.lost();
+    }
+
+    /// How often this key was written.
+    pub(super) fn puts(&self, key: &str) -> usize {
+        self.puts.lock().unwrap().iter().filter(|of| *of == key).count()
+    }
+
+    /// Reports that changes were missed.
+    pub(super) fn lose(&self) {
+        self.hub.lost();
+    }
+
+    /// Reports that changes of records may have been missed.
+    pub(super) fn doubt(&self) {
+        self.hub.doubt();
     }
 
     /// How many value keys were read since the last call.
@@ -108,6 +129,7 @@ impl Dust for Swap {
         self.now().entry(key).await
     }
     async fn put(&self, key: &str, value: &str, how: Put<'_>) -> dust::Result<Written> {
+        self.puts.lock().unwrap().push(key.to_owned());
         self.now().put(key, value, how).await
     }
     async fn delete(&self, key: &str, fence: Option<&Lease>) -> dust::Result<Written> {
@@ -202,7 +224,8 @@ impl Dust for Swap {
     }
     fn traits(&self) -> dust::Traits {
         let tells_all = self.tells_all.load(Ordering::Relaxed);
-        dust::Traits { tells_all, ..self.now().traits() }
+        let counts_calls = self.counts_calls.load(Ordering::Relaxed);
+        dust::Traits { tells_all, counts_calls, ..self.now().traits() }
     }
     fn kind(&self) -> &'static str {
         "swap"
