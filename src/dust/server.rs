@@ -306,6 +306,10 @@ impl Dust for Server {
         self.conclude(publication).await
     }
 
+    async fn flush(&self) -> Result<()> {
+        self.shared.settle().await
+    }
+
     async fn on(&self, keys: &[&str]) -> Result<Changes> {
         // In this order: a channel that ends after the check is reported to these changes too.
         let changes = self.shared.hub.on(keys);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dustgate::dust::{Dust, Error, Grant, Holder, Inquiry, Known, Lease, LeaseRequest, Renewal, Server};
+use dustgate::dust::{Dust, Error, Grant, Holder, Inquiry, Known, Lease, LeaseRequest, Put, Renewal, Server};
 use dustgate::testkit::dust_server::{DustServer, Faults, Next, Setup};
+use dustgate::testkit::panics;
 use tokio::time::{sleep, timeout};
 
 use crate::kit::{self, STORE};
@@ -138,4 +139,62 @@ async fn a_lease_of_which_an_inquiry_does_not_tell_is_owed() {
     assert!(matches!(found, Err(Error::Refused(_))), "{found:?}");
     server.faults(|it| *it = Faults { rate_limited: it.rate_limited.clone(), ..Faults::default() });
     until("it is released in the next minute", async || !is_held(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_refused_for_ever_is_given_up_and_told() {
+    for (reason, is_of_token) in [(":invalid_lease_op", false), ("missing_scope", true)] {
+        let (server, dust) = given_up(Setup::real()).await;
+        server.faults(|it| (it.refused, it.reason) = (Next::of("release", u64::MAX), reason));
+        until("it is tried", async || server.count("release") > 0).await;
+        sleep(Duration::from_secs(1)).await;
+        assert!(server.count("release") == 1 && is_held(&server), "{} tries", server.count("release"));
+        if is_of_token {
+            assert_eq!(server.count("phx_join"), 2, "another join says what is wrong with the token");
+        }
+        let told = dust.flush().await;
+        assert!(matches!(told, Err(Error::Refused(_) | Error::Broken(_))), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owed_release_goes_out_as_soon_as_the_store_is_joined_again() {
+    let (server, _dust) = given_up(Setup::real()).await;
+    server.faults(|it| it.unavailable = Next::of("release", 1));
+    until("it is tried", async || server.count("release") == 1).await;
+    server.go_down().await;
+    server.faults(|it| *it = Faults::default());
+    // By then it is tried every 2 s.
+    sleep(Duration::from_secs(5)).await;
+    server.come_up().await;
+    until("the store is joined", async || server.joined(STORE) == 1).await;
+    let released = async {
+        while is_held(&server) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_millis(300), released).await.expect("at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_owed_is_paid_before_the_process_ends() {
+    let (server, dust) = given_up(Setup::real()).await;
+    server.faults(|it| (it.refused, it.reason) = (Next::of("release", 4), "{:writer_unavailable, 1}"));
+    // The pause is 800 ms after so many tries.
+    until("it was tried often", async || server.count("release") == 4).await;
+    assert!(is_held(&server));
+    assert_eq!(dust.flush().await, Ok(()));
+    assert!(!is_held(&server));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_a_panic_has_left_unanswered_is_looked_for() {
+    let server = kit::server().await;
+    let dust = kit::open(&server).await;
+    server.faults(|it| (it.lost_replies, it.swallowed_events) = (Next::of("lease", 1), Next::of("lease", 1)));
+    give_up(&dust).await;
+    assert!(is_held(&server));
+    let _one = panics::on_answer("dust", || dust.put("a", "x", Put::default()));
+    until("it takes the thread down", async || dust.panics().count == 1).await;
+    until("it is found and released", async || !is_held(&server)).await;
 }

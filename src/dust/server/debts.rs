@@ -1,15 +1,17 @@
 //! Releases that are owed: of leases that landed for nobody.
 //!
 //! Each is tried until the server has answered it or the lease has expired, as far as the token's rate limit
-//! allows.
+//! allows. A store that is joined again is tried at once. What the server refuses for ever is given up.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use super::super::{Error, Result};
 use super::fault::Reason;
 use super::holders::Landed;
 use super::op::Write;
@@ -24,10 +26,18 @@ const MOST: usize = 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(2);
+/// How long the end of the process waits for what is owed.
+const AT_THE_END: Duration = Duration::from_secs(2);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What is owed, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Debts(VecDeque<Debt>);
+pub(super) struct Debts {
+    owed: VecDeque<Debt>,
+    /// Why the last one was given up that was.
+    given_up: Option<Error>,
+}
 
 /// A lease to release.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +56,11 @@ impl Debt {
         Self { key: key.clone(), holder: holder.clone(), lease, is_tried: false }
     }
 
+    /// The same, of a lease whose release may be on its way.
+    pub(super) fn tried(self) -> Self {
+        Self { is_tried: true, ..self }
+    }
+
     fn is_of(&self, key: &str, token: u64) -> bool {
         *self.key == *key && self.lease.token == token
     }
@@ -58,21 +73,21 @@ impl Debts {
         if self.has(&debt.key, debt.lease.token) {
             return;
         }
-        if self.0.len() == MOST {
-            self.0.pop_front();
+        if self.owed.len() == MOST {
+            self.owed.pop_front();
         }
-        self.0.push_back(debt);
+        self.owed.push_back(debt);
     }
 
     /// Returns whether the release of this lease is owed.
     pub(super) fn has(&self, key: &str, token: u64) -> bool {
-        self.0.iter().any(|debt| debt.is_of(key, token))
+        self.owed.iter().any(|debt| debt.is_of(key, token))
     }
 
     /// Takes out those of a holder that asks again, unless their releases may be on their way.
     pub(super) fn taken_back(&mut self, key: &str, holder: &str) -> Vec<Landed> {
         let mut back = Vec::new();
-        self.0.retain(|debt| {
+        self.owed.retain(|debt| {
             let is_back = *debt.key == *key && *debt.holder == *holder && !debt.is_tried;
             back.extend(is_back.then_some(debt.lease));
             !is_back
@@ -82,8 +97,8 @@ impl Debts {
 
     /// The next ones to try, which count as tried now. Those that have expired are dropped.
     fn next(&mut self, now: WallMs) -> Vec<Debt> {
-        self.0.retain(|debt| debt.lease.until > now);
-        let batch = self.0.iter_mut().take(BATCH);
+        self.owed.retain(|debt| debt.lease.until > now);
+        let batch = self.owed.iter_mut().take(BATCH);
         batch
             .map(|debt| {
                 debt.is_tried = true;
@@ -93,21 +108,32 @@ impl Debts {
     }
 
     /// Records what came of tries: paid ones are dropped, others come after those that were not tried.
-    fn tried(&mut self, batch: &[Debt], outcomes: &[Try]) {
+    fn tried(&mut self, batch: &[Debt], outcomes: Vec<Try>) {
         for (tried, outcome) in batch.iter().zip(outcomes) {
-            let at = self.0.iter().position(|debt| debt.is_of(&tried.key, tried.lease.token));
-            let Some(debt) = at.and_then(|at| self.0.remove(at)) else { continue };
+            let at = self.owed.iter().position(|debt| debt.is_of(&tried.key, tried.lease.token));
+            let Some(debt) = at.and_then(|at| self.owed.remove(at)) else { continue };
             match outcome {
                 Try::Paid => {}
-                Try::NotSent => self.0.push_back(Debt { is_tried: false, ..debt }),
-                Try::Unknown => self.0.push_back(debt),
+                Try::NotSent => self.owed.push_back(Debt { is_tried: false, ..debt }),
+                Try::Unknown => self.owed.push_back(debt),
+                Try::Never(why) => self.given_up = Some(why),
             }
         }
+    }
+
+    /// How many are owed.
+    pub(super) fn len(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Takes why the last one was given up that was.
+    pub(super) fn given_up(&mut self) -> Option<Error> {
+        self.given_up.take()
     }
 }
 
 /// What came of a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Try {
     /// The lease is over.
     Paid,
@@ -115,6 +141,8 @@ enum Try {
     NotSent,
     /// It may have landed, or may land later.
     Unknown,
+    /// The server refuses it, and would again: the lease is left to expire.
+    Never(Error),
 }
 
 /// Releases what is owed, until it is dropped.
@@ -128,12 +156,15 @@ pub(super) async fn pay(shared: Arc<Shared>) {
             continue;
         }
         let outcomes = join_all(batch.iter().map(|debt| shared.tries(debt))).await;
-        lock(&shared.debts).tried(&batch, &outcomes);
-        if outcomes.iter().all(|outcome| *outcome == Try::Paid) {
+        let is_over = outcomes.iter().all(|outcome| matches!(outcome, Try::Paid | Try::Never(_)));
+        lock(&shared.debts).tried(&batch, outcomes);
+        if is_over {
             pause = PAUSE;
-        } else {
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST);
+            continue;
+        }
+        tokio::select! {
+            () = sleep(pause) => pause = (pause * 2).min(LONGEST),
+            () = shared.rejoined.notified() => pause = PAUSE,
         }
     }
 }
@@ -152,9 +183,41 @@ impl Shared {
         let release = Write::release(key.clone(), &self.names.path(key), token, number);
         match self.write(self.spot(key), release).await {
             Ok(Ok(_) | Err(Reason::NotHeld)) => Try::Paid,
-            Ok(Err(Reason::Limited)) | Err(super::super::Error::NotDone(_)) => Try::NotSent,
-            Ok(Err(_)) | Err(_) => Try::Unknown,
+            Ok(Err(Reason::Limited)) | Err(Error::NotDone(_)) => Try::NotSent,
+            // It may be answered otherwise later: by another writer, another channel, in a store with room.
+            Ok(Err(Reason::Busy | Reason::Gone | Reason::Error(Error::Unavailable(_))))
+            | Err(Error::Unavailable(_)) => Try::Unknown,
+            Ok(Err(reason)) => Try::Never(reason.error()),
+            Err(error) => Try::Never(error),
         }
+    }
+
+    /// Waits until nothing is owed any more, at the end of the process: leases that land for nobody, and that of a
+    /// walk, which ends here.
+    pub(super) async fn settle(&self) -> Result<()> {
+        self.ends.send_replace(true);
+        // What was tried in vain is tried once more.
+        self.rejoined.notify_one();
+        let paid = async {
+            while !self.is_settled() {
+                sleep(LOOK).await;
+            }
+        };
+        let is_paid = timeout(AT_THE_END, paid).await.is_ok();
+        let mut debts = lock(&self.debts);
+        match debts.given_up() {
+            _ if !is_paid => {
+                let left = debts.len();
+                Err(Error::Unavailable(format!("{left} leases could not be given back, and expire")))
+            }
+            Some(why) => Err(why),
+            None => Ok(()),
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let is_idle = !self.walks.load(Ordering::Acquire) && !lock(&self.gate).asks();
+        is_idle && lock(&self.debts).len() == 0
     }
 }
 
@@ -174,11 +237,11 @@ mod tests {
         debts.add(debt(2));
         let batch = debts.next(0);
         assert_eq!(batch.len(), 2);
-        debts.tried(&batch, &[Try::Paid, Try::Unknown]);
+        debts.tried(&batch, vec![Try::Paid, Try::Unknown]);
         assert!(!debts.has("k", 1) && debts.has("k", 2));
         assert_eq!(debts.taken_back("k", "h"), [], "its release may land");
         let batch = debts.next(999);
-        debts.tried(&batch, &[Try::NotSent]);
+        debts.tried(&batch, vec![Try::NotSent]);
         assert_eq!(debts.next(1_000), [], "it has expired");
     }
 
@@ -187,16 +250,35 @@ mod tests {
         let mut debts = Debts::default();
         debts.add(debt(1));
         let batch = debts.next(0);
-        debts.tried(&batch, &[Try::NotSent]);
+        debts.tried(&batch, vec![Try::NotSent]);
         assert_eq!(debts.taken_back("k", "another"), []);
         assert_eq!(debts.taken_back("k", "h"), [debt(1).lease]);
         assert!(debts.next(0).is_empty());
     }
 
     #[test]
+    fn what_is_refused_for_ever_is_given_up_and_told_once() {
+        let mut debts = Debts::default();
+        debts.add(debt(1));
+        let batch = debts.next(0);
+        let why = Error::Broken("no".into());
+        debts.tried(&batch, vec![Try::Never(why.clone())]);
+        assert_eq!((debts.len(), debts.given_up(), debts.given_up()), (0, Some(why), None));
+    }
+
+    #[test]
+    fn a_lease_whose_release_may_be_on_its_way_is_not_its_holders_again() {
+        let mut debts = Debts::default();
+        debts.add(debt(1).tried());
+        assert_eq!(debts.taken_back("k", "h"), []);
+        debts.add(debt(2));
+        assert_eq!(debts.taken_back("k", "h"), [debt(2).lease]);
+    }
+
+    #[test]
     fn there_is_a_bound() {
         let mut debts = Debts::default();
         (0..2 * MOST as u64).for_each(|token| debts.add(debt(token)));
-        assert!(debts.0.len() == MOST && debts.has("k", 2 * MOST as u64 - 1));
+        assert!(debts.owed.len() == MOST && debts.has("k", 2 * MOST as u64 - 1));
     }
 }

@@ -214,6 +214,11 @@ impl Gate {
         Answered { minute: self.minute, writes }
     }
 
+    /// Returns whether leases are asked for.
+    pub(super) fn asks(&self) -> bool {
+        self.asked > 0
+    }
+
     /// Returns whether all that is owed goes out at once.
     pub(super) fn is_open(&self) -> bool {
         self.passage == Passage::Open

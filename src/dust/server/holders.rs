@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::{Lease, Number};
+use super::super::{Error, Lease, Number};
 use super::debts::Debt;
 use super::state::{Shared, lock};
 use crate::clock::WallMs;
@@ -153,9 +153,17 @@ impl<'a> Asking<'a> {
     pub(super) fn begin(shared: &'a Shared, key: &str, holder: &Arc<str>) -> Self {
         let key: Arc<str> = key.into();
         shared.forgets_strays(&key, holder);
+        // In one step, as all that moves between the two: what lands meanwhile is neither's else.
+        let mut holders = lock(&shared.holders);
         let owed = lock(&shared.debts).taken_back(&key, holder);
-        lock(&shared.holders).begins(&key, holder, owed, shared.server_ms());
+        holders.begins(&key, holder, owed, shared.server_ms());
+        drop(holders);
         Self { shared, key, holder: holder.clone(), has_ended: false }
+    }
+
+    /// Records that the server has this lease for its holder. It is released if the request ends without it.
+    pub(super) fn finds(&self, lease: Landed) {
+        lock(&self.shared.holders).landed(&self.key, &self.holder, lease);
     }
 
     /// Ends it: its caller has this lease.
@@ -165,8 +173,8 @@ impl<'a> Asking<'a> {
 
     fn ends(&mut self, has: Option<Landed>) {
         self.has_ended = true;
-        let left = lock(&self.shared.holders).ends(&self.key, &self.holder, has);
-        for lease in left {
+        let mut holders = lock(&self.shared.holders);
+        for lease in holders.ends(&self.key, &self.holder, has) {
             self.shared.owes(Debt::new(&self.key, &self.holder, lease));
         }
     }
@@ -186,23 +194,34 @@ impl Shared {
     /// Records that a lease has landed that was asked for under this name. If nobody knows of it, it is released.
     pub(super) fn lands(&self, key: &Arc<str>, holder: &str, lease: Landed) {
         let (holder, _) = self.numbers.unsigned(holder);
-        if lock(&self.holders).landed(key, holder, lease) == Whose::Nobody {
+        let mut holders = lock(&self.holders);
+        if holders.landed(key, holder, lease) == Whose::Nobody {
             self.owes(Debt::new(key, &holder.into(), lease));
         }
     }
 
-    /// Releases a lease that its caller does not hear of.
-    pub(super) fn takes_back(&self, lease: &Lease, until: WallMs) {
+    /// Releases a lease that its caller does not hear of, after a release that has failed so.
+    pub(super) fn takes_back(&self, lease: &Lease, until: WallMs, failed: &Error) {
         let token = self.numbers.count(self.spot(&lease.key), lease.token);
-        lock(&self.holders).closed(&lease.key, token);
         let landed = Landed { token, number: lease.token, until };
-        self.owes(Debt::new(&lease.key.as_str().into(), &lease.holder.0, landed));
+        let debt = Debt::new(&lease.key.as_str().into(), &lease.holder.0, landed);
+        let mut holders = lock(&self.holders);
+        holders.closed(&lease.key, token);
+        match failed {
+            Error::NotDone(_) => self.owes(debt),
+            Error::Unavailable(_) => self.owes(debt.tried()),
+            // The server would say the same again, and the caller is told.
+            Error::Refused(_) | Error::Broken(_) => {}
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::dust::Holder;
+    use crate::dust::server::Target;
 
     const ONE: Landed = Landed { token: 7, number: 7, until: 30_000 };
     const TWO: Landed = Landed { token: 9, number: 9, until: 30_000 };
@@ -261,5 +280,41 @@ mod tests {
             holders.ends(&key, "h", Some(Landed { token: n, number: n, until: n * 1_000 + 500 }));
         }
         assert!(holders.of.len() <= SWEEP, "{}", holders.of.len());
+    }
+
+    fn shared() -> Shared {
+        let target = Target::parse("dust+ws://localhost/ws/sync?store=acme/cache").unwrap().with_token("t");
+        Shared::new(target, "dustgate", Arc::new(SystemClock)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_its_holder_has_found_is_released_if_it_is_not_told_of_it() {
+        let (shared, name) = (shared(), Arc::<str>::from("h"));
+        let asking = Asking::begin(&shared, "k", &name);
+        asking.finds(ONE);
+        drop(asking);
+        assert!(lock(&shared.debts).has("k", ONE.token));
+        // And again, if it has it.
+        let asking = Asking::begin(&shared, "k", &name);
+        assert!(!lock(&shared.debts).has("k", ONE.token), "it is its holder's again");
+        asking.has(ONE);
+        assert!(!lock(&shared.debts).has("k", ONE.token));
+    }
+
+    #[tokio::test]
+    async fn a_lease_whose_release_was_sent_is_not_its_holders_any_more() {
+        let lease = Lease { key: "k".into(), token: ONE.number, holder: Holder("h".into()) };
+        for (failed, is_owed, is_back) in [
+            (Error::Unavailable("no answer".into()), true, false),
+            (Error::NotDone("not sent".into()), true, true),
+            (Error::Refused("no".into()), false, false),
+            (Error::Broken("no".into()), false, false),
+        ] {
+            let shared = shared();
+            shared.takes_back(&lease, WallMs::MAX, &failed);
+            assert_eq!(lock(&shared.debts).has("k", ONE.token), is_owed, "{failed:?}");
+            let back = lock(&shared.debts).taken_back("k", "h");
+            assert_eq!(!back.is_empty(), is_back, "{failed:?}");
+        }
     }
 }

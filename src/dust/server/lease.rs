@@ -41,7 +41,8 @@ impl Server {
                         let raised = raise::raise(&self.shared, spot, token, seen).await;
                         if raised != Ok(false) {
                             // It is asked for anew, or the caller hears of no lease.
-                            self.give_back(&lease).await.map_err(Error::perhaps_done)?;
+                            let given = self.give_back_or_owe(&lease, ttl).await;
+                            given.map_err(Error::perhaps_done)?;
                             raised?;
                             is_first = false;
                             continue;
@@ -58,11 +59,13 @@ impl Server {
                         if lease.holder != *holder {
                             return Ok(held_by(lease, rest));
                         }
-                        let landed = self.in_server(&lease, self.until(ttl));
+                        let landed = self.in_server(&lease, self.until(ttl.max(rest)));
                         if lock(&self.shared.debts).has(key, landed.token) {
                             // Its release may be on its way.
-                            self.give_back(&lease).await.map_err(Error::perhaps_done)?;
+                            let given = self.give_back_or_owe(&lease, ttl).await;
+                            given.map_err(Error::perhaps_done)?;
                         } else {
+                            asking.finds(landed);
                             let renewal = self.renew(&lease, ttl).await;
                             if renewal.map_err(Error::perhaps_done)? == Renewal::Renewed {
                                 asking.has(landed);
@@ -127,8 +130,8 @@ impl Server {
     /// Gives back a lease of which the caller does not hear. If that fails, it is owed.
     pub(super) async fn give_back_or_owe(&self, lease: &Lease, ttl: Duration) -> Result<()> {
         let given = self.give_back(lease).await;
-        if given.is_err() {
-            self.shared.takes_back(lease, self.until(ttl));
+        if let Err(error) = &given {
+            self.shared.takes_back(lease, self.until(ttl), error);
         }
         given
     }

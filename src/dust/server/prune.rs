@@ -4,6 +4,7 @@
 //! the token's rate limit.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -32,10 +33,43 @@ const LOCK: &str = "#prune";
 
 /// Walks from time to time until it is dropped.
 pub(super) async fn prune(shared: Arc<Shared>, prefix: String) {
+    let mut ends = shared.ends.subscribe();
     loop {
-        sleep(WALK / 2 + shared.dice.up_to(WALK)).await;
+        tokio::select! {
+            () = sleep(WALK / 2 + shared.dice.up_to(WALK)) => {}
+            _ = ends.wait_for(|ends| *ends) => return,
+        }
+        walk_until_the_end(&shared, &prefix).await;
+    }
+}
+
+async fn walk_until_the_end(shared: &Shared, prefix: &str) {
+    let mut ends = shared.ends.subscribe();
+    let walks = Walks::begin(shared);
+    tokio::select! {
         // Another instance walks, or the next time will do.
-        let _ = elected_walk(&shared, &prefix).await;
+        _ = elected_walk(shared, prefix) => {}
+        // Dropped, the walk leaves its lock to be released.
+        _ = ends.wait_for(|ends| *ends) => {}
+    }
+    drop(walks);
+}
+
+/// That this instance walks.
+struct Walks<'a>(&'a Shared);
+
+// === impl Walks ===
+
+impl<'a> Walks<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.walks.store(true, Ordering::Release);
+        Self(shared)
+    }
+}
+
+impl Drop for Walks<'_> {
+    fn drop(&mut self) {
+        self.0.walks.store(false, Ordering::Release);
     }
 }
 
@@ -109,7 +143,7 @@ impl Walk<'_> {
 fn expired(shared: &Shared, key: String, row: &Row) -> Option<Write> {
     let (path, spot) = (parsed(&row.path), shared.spot(&key));
     let since = shared.server_ms().saturating_sub(GRACE_MS);
-    if let Some(Envelope { token, holder, expires_at }) = Envelope::of(&row.value) {
+    if let Some(Envelope { token, holder, expires_at }) = row.lease() {
         let number = shared.numbers.of_lease(spot, holder.as_deref(), token);
         return (expires_at <= since).then(|| Write::release(key.into(), &path, token, number));
     }
@@ -123,7 +157,32 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::dust::server::{Server, Target};
+    use crate::dust::{Dust as _, Put};
     use crate::testkit::dust_server::{DustServer, Setup, TOKEN};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_walk_that_the_end_of_the_process_cuts_short_gives_its_lock_back() {
+        let server = DustServer::start(Setup::real().store("acme/cache")).await;
+        let target = Target::parse(&server.url("acme/cache")).unwrap().with_token(TOKEN);
+        let store =
+            Server::open(target, "dustgate", Arc::new(SystemClock), Duration::from_secs(5)).await.unwrap();
+        // Its deletion is followed by a pause.
+        let brief = Put { expires_in: Some(Duration::from_millis(1)), ..Put::default() };
+        store.put("dustgate/1/9f2c41d07a3b00000000000000000001", "{}", brief).await.unwrap();
+        server.faults(|it| it.reply_delay = Duration::from_millis(20));
+        let shared = store.shared.clone();
+        let walk = tokio::spawn(async move { walk_until_the_end(&shared, "dustgate").await });
+        let is_locked = || server.rows("acme/cache").iter().any(|path| path.contains("#prune"));
+        let locked = async {
+            while !is_locked() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), locked).await.expect("it walks");
+        assert_eq!(store.flush().await, Ok(()));
+        assert!(!is_locked(), "long before it expires");
+        walk.await.unwrap();
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_walk_gives_its_lock_back_when_it_ends_and_when_it_fails() {

@@ -1,10 +1,10 @@
 //! State that the store's calls, its channels and their keeper share.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::super::hub::Hub;
@@ -53,6 +53,12 @@ pub(super) struct Shared {
     /// Releases that are owed, and a bell for new ones.
     pub debts: Mutex<Debts>,
     pub indebted: Notify,
+    /// Notified when a store is joined again.
+    pub rejoined: Notify,
+    /// Whether the process comes to its end: no more walks begin.
+    pub ends: watch::Sender<bool>,
+    /// Whether this instance walks through the entries.
+    pub walks: AtomicBool,
     /// Notified when a write was held back: the server may have room for more.
     pub held_back: Notify,
     pub gate: Arc<Mutex<Gate>>,
@@ -145,6 +151,9 @@ impl Shared {
             holders: Mutex::default(),
             debts: Mutex::default(),
             indebted: Notify::new(),
+            rejoined: Notify::new(),
+            ends: watch::Sender::new(false),
+            walks: AtomicBool::new(false),
             held_back: Notify::new(),
             gate: Arc::default(),
             thread: Arc::default(),

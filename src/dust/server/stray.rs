@@ -6,17 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 
-use super::frame::Envelope;
 use super::holders::Landed;
 use super::names::rendered;
 use super::state::{Shared, lock};
 
-/// When such a lease is looked for, after the answer: a store that is compacted answers for up to a minute
-/// that its writer is busy.
-const LOOKS: [Duration; 4] =
-    [Duration::from_secs(2), Duration::from_secs(6), Duration::from_secs(15), Duration::from_secs(30)];
+/// When such a lease is looked for, in seconds after the answer. A store that is compacted has taken 54 s, in
+/// which its writer was busy; and what lands lives for its time to live from then on.
+const LOOKS: [u64; 8] = [2, 6, 15, 30, 45, 60, 75, 90];
+/// How many are looked for at a time.
+const AT_A_TIME: usize = 16;
 /// The most that are looked for: beyond it they are left to expire.
 const MOST: usize = 1024;
 
@@ -45,13 +46,14 @@ pub(super) async fn chase(shared: Arc<Shared>) {
         }
         let now = Instant::now();
         let due: Vec<_> = lock(&shared.strays).extract_if(.., |stray| stray.due() <= now).collect();
-        for stray in due {
+        let looks = due.into_iter().map(async |stray| {
             if !shared.is_caught(&stray).await
                 && let Some(later) = stray.later()
             {
                 shared.keep(later);
             }
-        }
+        });
+        stream::iter(looks).buffer_unordered(AT_A_TIME).collect::<()>().await;
     }
 }
 
@@ -59,7 +61,7 @@ pub(super) async fn chase(shared: Arc<Shared>) {
 
 impl Stray {
     fn due(&self) -> Instant {
-        self.since + LOOKS.get(self.looks).copied().unwrap_or_default()
+        self.since + Duration::from_secs(LOOKS.get(self.looks).copied().unwrap_or_default())
     }
 
     /// The same, to be looked for once more; `None` if that was the last time.
@@ -97,7 +99,7 @@ impl Shared {
         let spot = self.spot(key);
         let (store, path) = (&self.stores[spot.store], rendered(&self.names.path(key)));
         let Ok(Some(row)) = self.reads.row(&store.entries, &path).await else { return false };
-        let Some(lease) = Envelope::of(&row.value) else { return false };
+        let Some(lease) = row.lease() else { return false };
         if lease.holder.as_deref() != Some(&**holder) {
             return false;
         }
@@ -112,7 +114,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_looked_for_four_times() {
+    async fn it_is_looked_for_until_a_compaction_is_certainly_over() {
         let since = Instant::now();
         let mut stray = Some(Stray { key: "k".into(), holder: "h".into(), since, looks: 0 });
         let mut times = Vec::new();
@@ -120,6 +122,8 @@ mod tests {
             times.push((one.due() - since).as_secs());
             stray = one.later();
         }
-        assert_eq!(times, [2, 6, 15, 30]);
+        assert_eq!(times, LOOKS);
+        let compaction = 54;
+        assert!(times.last().is_some_and(|last| *last > compaction * 3 / 2));
     }
 }

@@ -216,6 +216,7 @@ impl World {
                 Refusal::rate_limited().payload()
             }
             Ok(()) if self.faults.unavailable.takes(op) => Refusal::writer_unavailable().payload(),
+            Ok(()) if self.faults.refused.takes(op) => Refusal::of(self.faults.reason).payload(),
             Ok(()) if self.faults.crashed.takes(op) => return self.crash(line, &push.topic),
             Ok(()) => {
                 let is_late = self.faults.unavailable_committed.takes(op);

@@ -36,6 +36,9 @@ pub struct Faults {
     pub unavailable: Next,
     /// Writes that get `rate_limited`, whatever was spent. HTTP writes get 429.
     pub rate_limited: Next,
+    /// Writes that are refused for this reason.
+    pub refused: Next,
+    pub reason: &'static str,
     /// Writes whose channel crashes: `phx_error`, and no reply.
     pub crashed: Next,
     /// Upgrades are answered with this status.
