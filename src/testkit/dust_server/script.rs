@@ -19,6 +19,8 @@ use crate::clock::WallMs;
 /// What is still to be played, and what was wrong so far.
 #[derive(Debug)]
 pub struct Script {
+    /// The events from before the first write.
+    before: Vec<Answer>,
     acts: VecDeque<Act>,
     played: usize,
     /// Paths of the recording, each with the one that the client uses for it.
@@ -59,7 +61,7 @@ pub(super) struct Played<'a> {
 impl Script {
     /// The writes of one connection of a recording, with what it was sent after each.
     pub fn of(recording: &Recording, conn: &str) -> Self {
-        let mut acts: VecDeque<Act> = VecDeque::new();
+        let (mut before, mut acts) = (Vec::new(), VecDeque::<Act>::new());
         let mut asked = BTreeSet::new();
         for line in recording.lines.iter().filter(|line| line["conn"] == conn) {
             if let ("write", Value::Object(request)) =
@@ -82,11 +84,20 @@ impl Script {
                     _ => continue,
                 },
             };
-            if let Some(act) = acts.back_mut() {
-                act.answers.push(answer);
+            match (acts.back_mut(), answer) {
+                (Some(act), answer) => act.answers.push(answer),
+                (None, answer @ Answer::Event(..)) => before.push(answer),
+                (None, _) => {}
             }
         }
-        Self { acts, played: 0, paths: BTreeMap::new(), refs: BTreeSet::new(), complaints: Vec::new() }
+        Self {
+            before,
+            acts,
+            played: 0,
+            paths: BTreeMap::new(),
+            refs: BTreeSet::new(),
+            complaints: Vec::new(),
+        }
     }
 
     /// Only those of the recorded writes that the client under test makes.
@@ -135,7 +146,7 @@ impl Script {
     fn next(&mut self, request: &Map<String, Value>) -> Option<Act> {
         self.played += 1;
         let number = self.played;
-        let Some(act) = self.acts.pop_front() else {
+        let Some(mut act) = self.acts.pop_front() else {
             self.complain(format!("write {number} was not recorded: {}", Value::Object(request.clone())));
             return None;
         };
@@ -143,6 +154,8 @@ impl Script {
             self.complain(format!("write {number}: {wrong}"));
         }
         self.pair(number, &act.request, request);
+        // Only now it is known what stands for their paths.
+        act.answers.splice(0..0, self.before.drain(..));
         Some(act)
     }
 
