@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::check::{origin, with_scheme};
 use super::problem::{Path, Problems, did_you_mean, path};
 use super::{Route, Settings};
+use crate::policy::RouteId;
 use crate::policy::settings::Written;
 use crate::route::{self, Table};
 use crate::secret::SecretUrl;
@@ -34,6 +35,13 @@ pub(super) fn table<'p>(
         let twin = settings.routes[..index].iter().any(|other| other.route.name == *name && !name.is_empty());
         if twin {
             problems.add(&[&at[..], &["name".to_owned()]].concat(), "another route has this name");
+        }
+        let alike = |other: &str| other != name && RouteId::of(other) == RouteId::of(name);
+        if let Some(other) = settings.routes[..index].iter().find(|other| alike(&other.route.name)) {
+            // A purge of one would be one of both. It is one pair of names in four thousand million.
+            let text =
+                format!("its hash is that of route {:?}: give one of them another name", other.route.name);
+            problems.add(&[&at[..], &["name".to_owned()]].concat(), text);
         }
         let before = problems.count();
         let read = Reader { at: at.clone(), written, problems, warnings }.read(settings);

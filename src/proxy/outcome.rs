@@ -14,8 +14,9 @@ use crate::dust::Number;
 use crate::key::{Key, KeyHash};
 use crate::policy::PassReason;
 use crate::proxy::cause::Refused;
-use crate::record::{Binding, Fields, Manifest, VaryNode};
+use crate::record::{Binding, Fields, Manifest, Tags, VaryNode};
 use crate::tier::Stored;
+use crate::tier::stamps::Named;
 use crate::{flight, upstream};
 
 /// How long the owner's reader of a body is kept while others wait for the body: by then the owner's task has
@@ -222,14 +223,30 @@ pub(crate) struct SharedFailure {
     /// The request fields that select it, with their values (RFC 9111 §4.1). A request that differs in one of
     /// them gets the failure without this response.
     pub select: Vec<(HeaderName, Option<String>)>,
+    /// Its tags: a purge of one of them ends it.
+    pub tags: Tags,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// What it is purged by, if it is one of a key: the names of the key, and its own tags.
+    pub(crate) fn named<'a>(&'a self, key: Named<'a>) -> Named<'a> {
+        Named { tags: self.answer.as_ref().map_or(&[], |answer| &answer.tags), ..key }
+    }
 }
 
 // === impl SharedFailure ===
 
 impl SharedFailure {
     /// Copies fields and content: it is remembered for longer than the connection's buffers should be.
-    pub(crate) fn new(headers: &HeaderMap, body: &[u8], select: Vec<(HeaderName, Option<String>)>) -> Self {
-        Self { headers: headers.into(), body: Bytes::copy_from_slice(body), select }
+    pub(crate) fn new(
+        headers: &HeaderMap,
+        body: &[u8],
+        select: Vec<(HeaderName, Option<String>)>,
+        tags: Tags,
+    ) -> Self {
+        Self { headers: headers.into(), body: Bytes::copy_from_slice(body), select, tags }
     }
 }
 

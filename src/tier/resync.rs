@@ -45,7 +45,7 @@ impl Member {
         let read = timeout(self.settings.trust.max(self.settings.call_bound), stamps.read(&*self.parts.dust));
         let found = read.await.unwrap_or_else(late)?;
         state.stamps_at = Instant::now();
-        stamps.take_all(&found, self.was_silent(state));
+        stamps.take_all(&found, self.was_silent(state), self.parts.dust.now_ms());
         self.host.saw(highest(&found));
         let missing = stamps.missing(known, &found);
         // A number that this instance made up says nothing about the store's.
@@ -68,7 +68,7 @@ impl Member {
         let read = timeout(self.settings.trust / 4, stamps.read(&**dust)).await;
         let Ok(Ok(found)) = read else { return };
         state.stamps_at = Instant::now();
-        stamps.take_all(&found, false);
+        stamps.take_all(&found, false, dust.now_ms());
         self.host.saw(highest(&found));
     }
 

@@ -21,6 +21,7 @@ use crate::clock::{WallMs, millis};
 use crate::dust::{Change, Dust, Error, Number, Put, What, Written};
 use crate::key::KeyHash;
 
+mod explain;
 pub mod life;
 pub mod look;
 pub mod named;
@@ -37,7 +38,7 @@ use life::SLACK;
 pub use named::{Named, Names};
 use owed::Owed;
 pub use room::URLS;
-pub use scope::{Area, Covered, Force, Scope, TagName, Within};
+pub use scope::{Area, Covered, Force, Scope, TagName, Wanted, Within};
 use table::{One, Table};
 
 /// The stamps that this instance has applied.
@@ -128,17 +129,20 @@ impl Stamps {
     /// Applies every stamp that the store has. Before this the tier may not be trusted.
     pub async fn load(&self, dust: &dyn Dust) -> Result<usize, Error> {
         let found = self.read(dust).await?;
-        self.take_all(&found, false);
+        self.take_all(&found, false, dust.now_ms());
         Ok(found.len())
     }
 
-    /// Applies all stamps that were read of the store. `gap`: some may have ended before they were heard of.
-    pub fn take_all(&self, found: &[Stamp], gap: bool) {
+    /// Applies all stamps that were read of the store at `now`. `gap`: some may have ended before they were heard
+    /// of.
+    pub fn take_all(&self, found: &[Stamp], gap: bool, now: WallMs) {
         for stamp in found {
             self.take(*stamp);
         }
         if !self.whole.swap(true, Ordering::AcqRel) || gap {
-            let tags = found.iter().filter(|stamp| matches!(stamp.scope, Scope::Tag(_)));
+            // One that ends a moment later than another may be older: clocks differ, and a store's may step.
+            let lives = |stamp: &&Stamp| stamp.until > now.saturating_add(tags::SKEW_MS);
+            let tags = found.iter().filter(|stamp| matches!(stamp.scope, Scope::Tag(_))).filter(lives);
             let oldest = tags.map(|stamp| stamp.number).min();
             let mut table = self.table_mut();
             let count = self.applied.fetch_add(1, Ordering::AcqRel) + 1;
@@ -263,8 +267,12 @@ impl Stamps {
         durable: bool,
     ) -> Result<Number, Error> {
         let now = dust.now_ms();
-        // It replaces an earlier stamp, so it must live at least as long as that one.
-        let before = self.table().get(scope, force).until.min(self.latest(now));
+        // It replaces an earlier stamp, so it must live at least as long as that one. Those of tags all live
+        // equally long from when they are written: which have ended is told by their numbers.
+        let before = match scope {
+            Scope::Tag(_) => 0,
+            scope => self.table().get(scope, force).until.min(self.latest(now)),
+        };
         let until = now.saturating_add(millis(lives)).max(before);
         let text = wire::text(scope, force, until);
         let expires_in = Some(Duration::from_millis(until - now));
@@ -333,7 +341,10 @@ impl Stamps {
         if !matches!(scope, Scope::Rest(_)) {
             self.newest.fetch_max(one.number, Ordering::AcqRel);
         }
-        self.applied.store(count, Ordering::Release);
+        // What says that stamps have ended covers nothing: records need not be looked at again for it.
+        if !matches!(scope, Scope::Rest(_)) {
+            self.applied.store(count, Ordering::Release);
+        }
     }
 
     /// Forgets the stamps that expired before `now`, except those that still cover something here: URLs in
@@ -342,7 +353,7 @@ impl Stamps {
         let owed = self.owing_to();
         let still = &still.union(&owed).copied().collect();
         let oldest = self.filling().keys().next().copied().unwrap_or(Number::MAX);
-        self.table_mut().forget(now.saturating_sub(SPARE_MS), oldest, still);
+        self.table_mut().forget(now.saturating_sub(SPARE_MS), oldest, still, &self.owing_tags());
     }
 
     /// Notes a fill whose request to upstream is sent under the number `born`.

@@ -274,3 +274,28 @@ async fn a_sweep_lets_other_tasks_run_and_keeps_what_was_refreshed_meanwhile() {
     assert!(tier.peek(&key).is_some());
     assert_eq!(tier.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_page_goes_on_where_the_last_one_ended() {
+    let tier = Arc::new(Tier::new(64 << 20));
+    for n in 0..1_000 {
+        let record = Record { key: format!("http://h/{n}").into(), ..record(1, 1) };
+        tier.keep(Arc::new(Stored::new(record, &Rules::default(), None)));
+    }
+    let walks = Walks::default();
+    let wants = |limit, most| Wants { limit, most, matches: Box::new(|_| true) };
+    walks.begin(7, &tier);
+    let mut seen = HashSet::new();
+    while let Some(page) = walks.page(7, wants(30, 50)).await {
+        assert!(page.found.len() <= 30);
+        seen.extend(page.found.iter().map(|stored| stored.record.key.to_string()));
+    }
+    assert_eq!(seen.len(), 1_000);
+    walks.begin(8, &tier);
+    assert_eq!(walks.page(8, wants(1_000, 50)).await.map(|page| page.found.len()), Some(50));
+    // Others have come since, or too long ago.
+    (9..17).for_each(|name| walks.begin(name, &tier));
+    assert!(walks.page(8, wants(1, 1)).await.is_none());
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    assert!(walks.page(16, wants(1, 1)).await.is_none());
+}

@@ -202,6 +202,18 @@ fn one_line_per_mistake() {
         ),
         ("[server]\nlisten = \"127.0.0.1:8081\"", "t.toml: admin.listen: server.listen has the same address"),
         (
+            "[admin]\ntoken = \"a\"\n[[admin.tokens]]\nname = \"x\"\ntoken = \"a\"\nmay = [\"read\"]",
+            "t.toml:5: admin.tokens.x.token = ***: another has the same text: which of them a request bears could not be told",
+        ),
+        (
+            "[[admin.tokens]]\nname = \"x\"\ntoken = \"a\"\nmay = [\"purge\"]\nwhere = { hosts = [\"h:443\"] }",
+            "t.toml:5: admin.tokens.x.where.hosts: \"h:443\": keys leave this port out, so name the host alone",
+        ),
+        (
+            "[[routes]]\nname = \"r50007\"\nupstream = \"http://o\"\n[[routes]]\nname = \"r102831\"\npath = \"/x/*\"\nupstream = \"http://o\"",
+            "t.toml:5: routes.r102831.name = \"r102831\": its hash is that of route \"r50007\": give one of them another name",
+        ),
+        (
             "[server]\nname = \"a b\"",
             "t.toml:2: server.name = \"a b\": must be a token: letters, digits, - and _",
         ),

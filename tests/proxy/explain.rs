@@ -129,7 +129,11 @@ async fn soft_purged_within_its_grace_is_served() {
     proxy.purge_url("/gone").await;
     comes_to(&explain(&proxy, "GET", "/grace", &[]).await, 0, "stale by a soft purge, within");
     comes_to(&explain(&proxy, "GET", "/plain", &[]).await, 3, "stale by a soft purge, and must be validated");
-    comes_to(&explain(&proxy, "GET", "/gone", &[]).await, 3, "a purge came after its bytes were asked for");
+    comes_to(
+        &explain(&proxy, "GET", "/gone", &[]).await,
+        3,
+        "a purge of its URL came after its bytes were asked for",
+    );
     assert!(proxy.get("/grace").await.is_hit());
 }
 

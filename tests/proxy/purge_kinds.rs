@@ -350,3 +350,48 @@ async fn a_token_of_its_own_purges_where_it_may_and_its_name_is_in_the_log() {
     let lines = proxy.log.json_lines(1, "the purge's line", |line| line["event"] == "purge").await;
     assert_eq!(lines[0]["by"], "cms", "{}", lines[0]);
 }
+
+#[tokio::test]
+async fn a_token_reads_where_it_may_purge_and_what_it_is_refused_is_in_the_log() {
+    let origin = tagged().await;
+    let tokens = r#"tokens = [{ name = "shop", token = "s3cret", may = ["read", "purge"], where = { hosts = ["other.test"] } }]"#;
+    let proxy = Proxy::before(&origin).admin(tokens).admin("token = \"root\"").await;
+    for (path, _) in TAGGED {
+        proxy.fill(path).await;
+    }
+    proxy.filled_by(proxy.get("/a").host("other.test")).await;
+    let get =
+        |path: &str, token: &str| proxy.admin_get(path).field("Authorization", &format!("Bearer {token}"));
+    let listed =
+        async |token: &str| get("/v1/records", token).await.json()["records"].as_array().unwrap().len();
+    assert_eq!((listed("root").await, listed("s3cret").await), (TAGGED.len() + 1, 1));
+    for (path, status) in [
+        ("/v1/explain?url=http://other.test/a", 200),
+        ("/v1/explain?url=http://api.test/a", 403),
+        ("/v1/flights", 403),
+        ("/v1/config", 403),
+    ] {
+        assert_eq!(get(path, "s3cret").await.status, status, "{path}");
+    }
+    let lines = proxy.log.json_lines(3, "refusals", |line| line["event"] == "refused").await;
+    assert!(lines.iter().all(|line| line["by"] == "shop"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_host_with_a_port_that_no_key_has_is_refused_with_what_to_purge() {
+    let origin = tagged().await;
+    let proxy = filled(&origin).await;
+    for wrong in [json!({"host": "api.test:8443"}), json!({"tag": "menu", "within": "api.test:8443"})] {
+        let reply = proxy.admin_post("/v1/purge", &wrong).await;
+        assert!(reply.status == 400 && reply.text().contains("purge \\\"api.test\\\""), "{wrong}: {reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn explain_says_which_purge_covers_what_is_stored() {
+    let origin = tagged().await;
+    let proxy = filled(&origin).await;
+    proxy.purge(&json!({"tag": "menu"})).await;
+    let said = proxy.admin_get("/v1/explain?url=http://api.test/a").await;
+    assert!(said.text().contains("a purge of its tag"), "{}", said.text());
+}

@@ -82,6 +82,20 @@ async fn an_unsafe_request_invalidates_the_groups_that_its_answer_names() {
 }
 
 #[tokio::test]
+async fn a_route_that_stores_nothing_may_invalidate_groups_of_its_origin() {
+    let origin = Origin::start().await;
+    origin.on("/a", Answer::cacheable("hello").field("Cache-Groups", "\"x\""));
+    origin.on("/api/p", Answer::ok("done").field("Cache-Group-Invalidation", "\"x\""));
+    let api = "[[routes]]\nname = \"api\"\npath = \"/api/*\"\nupstream = \"origin\"\ncache = false\n";
+    let proxy = Proxy::before(&origin).more(api).await;
+    proxy.fill("/a").await;
+    proxy.ask("POST", "/api/p").content("x").host("other.test").await.assert(200, "done");
+    assert!(proxy.get("/a").await.is_hit(), "of another origin");
+    proxy.ask("POST", "/api/p").content("x").await.assert(200, "done");
+    assert!(!proxy.get("/a").await.is_hit());
+}
+
+#[tokio::test]
 async fn a_group_is_invalidated_for_fills_under_way_too() {
     let gate = Gate::shut();
     let origin = Origin::start().await;

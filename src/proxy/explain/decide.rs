@@ -126,7 +126,10 @@ async fn conclude_by_store(
 /// Why a stored response may not be used as it is.
 fn because(proxy: &Proxy, stored: &Stored, unfit: Unfit, criteria: Criteria<'_>, route: &Route) -> String {
     match unfit {
-        Unfit::Purged => "a purge came after its bytes were asked for".to_owned(),
+        Unfit::Purged => match proxy.stamps.what_covers(stored.named(), stored.record.born) {
+            Some(what) => format!("a purge of {what} came after its bytes were asked for"),
+            None => "a purge came after its bytes were asked for".to_owned(),
+        },
         Unfit::TooOld => "it is past its end: lifetime, grace and keep are over".to_owned(),
         Unfit::NotSelected => {
             "what is stored was selected by other request fields (RFC 9111 §4.1)".to_owned()
@@ -155,7 +158,7 @@ async fn note_in_store(proxy: &Proxy, place: &CacheSlot, party: &Party<'_>) -> O
         }
         Note::Growing { .. } => return None,
     };
-    let stands = until > proxy.now_ms() && proxy.stamps.covers(place.url, token, token) != Covered::Hard;
+    let stands = until > proxy.now_ms() && proxy.stamps.covers(place.named(), token, token) != Covered::Hard;
     (stands && binds(&proxy.hop_headers, binding, party, false).is_some()).then_some(note)
 }
 

@@ -78,9 +78,12 @@ impl Job {
         };
         let select = policy::selecting(&vary, &self.headers);
         let binding = self.binding(Kind::of_failure(status.as_u16()), vary, ttl);
+        // What has tags that can't all be kept is not shared: a purge of the one that is left out would miss it.
+        let tags = policy::tags(&head.response.headers, &self.route.rules);
+        let shareable = shareable && tags.is_some();
         let short = if shareable { short_body(head.response).await } else { Err(head.response) };
         let (answer, own) = match short {
-            Ok(body) => (Some(SharedFailure::new(&headers, &body, select)), None),
+            Ok(body) => (Some(SharedFailure::new(&headers, &body, select, tags.unwrap_or_default())), None),
             Err(response) => {
                 (None, Some(PrivateResponse::new(self.owner, self.range.own().is_some(), response)))
             }

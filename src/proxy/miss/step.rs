@@ -114,7 +114,8 @@ pub(crate) fn step(
             FollowerAction::End(End::Alone(reason))
         }
         FlightOutcome::Failed(failure) => {
-            if past.covers(&proxy.stamps, place.named(), failure.token, failure.token) == Covered::Hard {
+            let named = failure.named(place.named());
+            if past.covers(&proxy.stamps, named, failure.token, failure.token) == Covered::Hard {
                 FollowerAction::NEXT
             } else if failure.ranged && first && !request.ask.want.is_ranged() {
                 // That another request's range failed says nothing of the whole.

@@ -2,63 +2,91 @@
 //! with it (RFC 9875 §3).
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::{HeaderMap, HeaderName};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::dust::{Error, Number};
 use crate::policy;
+use crate::proxy::purge::invalidate::made_up_number;
 use crate::proxy::state::Proxy;
-use crate::tier::stamps::{Force, TagName, Within};
+use crate::tier::stamps::{Scope, TagName, Within};
 
 /// Names the groups.
-pub(super) const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
-/// How often a stamp is tried for that the store does not take.
-const TRIES: u32 = 6;
-/// The pause after the first try; it doubles.
-const PAUSE: Duration = Duration::from_millis(200);
+const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
+/// The most groups of a response that are purged one by one. Above that, all tags of its origin are.
+const MOST: usize = 256;
+/// How many stamps are written at a time.
+const AT_A_TIME: usize = 16;
 
-/// Purges the groups that the answer to an unsafe request for this key names, of the key's origin alone.
-/// Each in a task of its own, which goes on when the client leaves. They hold here under `number` meanwhile.
-pub(super) fn invalidate_groups(
-    proxy: &Arc<Proxy>,
-    key: &str,
-    headers: &HeaderMap,
-    number: Number,
-) -> Vec<JoinHandle<()>> {
-    let Some(within) = Within::origin_of(key) else { return Vec::new() };
-    let groups = policy::invalidated_groups(headers);
-    let each = groups.into_iter().map(|tag| TagName { within, tag: tag.hash() });
-    each.map(|name| {
-        proxy.stamps.cover_tag_here(name, number, proxy.now_ms());
-        tokio::spawn(purge_group(proxy.clone(), name))
-    })
-    .collect()
+/// Groups that are being purged.
+pub(super) struct Groups {
+    /// What is stamped for them.
+    scopes: Vec<Scope>,
+    /// Writes the stamps. It goes on when the client leaves.
+    pub(super) task: JoinHandle<()>,
 }
 
-/// Until the store has taken the stamp, it holds here. An operator is told if it never does.
-async fn purge_group(proxy: Arc<Proxy>, name: TagName) {
-    let (began, _guard) = (Instant::now(), proxy.drain.guard());
-    for tries in 1..=TRIES {
-        let write = proxy.stamps.write_tag(&*proxy.dust, name, Force::Hard);
-        match proxy.flight.bounded(write).await {
-            Ok(number) => {
-                proxy.flight.saw(number);
-                return proxy.observer.invalidated(number, began.elapsed());
-            }
-            Err(error) if tries == TRIES => lost(&proxy, &error),
-            Err(error) => {
-                proxy.observer.store_error("purge", &error);
-                sleep(proxy.dice.up_to(PAUSE * 2u32.pow(tries))).await;
+/// Purges the groups that the answer to an unsafe request names, of the origin of that key alone. A stamp that the
+/// store does not take is owed.
+pub(super) fn invalidate_groups(proxy: &Arc<Proxy>, key: &str, headers: &HeaderMap) -> Option<Groups> {
+    if !headers.contains_key(CACHE_GROUP_INVALIDATION) {
+        return None;
+    }
+    let within = Within::origin_of(key)?;
+    let groups = policy::invalidated_groups(headers);
+    let scopes = if groups.len() > MOST {
+        vec![Scope::tags_of(within)]
+    } else {
+        groups.into_iter().map(|tag| Scope::Tag(TagName { within, tag: tag.hash() })).collect()
+    };
+    let guard = proxy.drain.guard();
+    let (here, all) = (proxy.clone(), scopes.clone());
+    let task = tokio::spawn(async move {
+        purge_groups(&here, &all).await;
+        drop(guard);
+    });
+    Some(Groups { scopes, task })
+}
+
+async fn purge_groups(proxy: &Proxy, scopes: &[Scope]) {
+    let (began, mut fails) = (Instant::now(), false);
+    for scopes in scopes.chunks(AT_A_TIME) {
+        if fails {
+            // The store is not asked again for each of them.
+            scopes.iter().for_each(|scope| owe(proxy, *scope));
+            continue;
+        }
+        let write = |scope| proxy.flight.bounded(proxy.stamps.write_tags(&*proxy.dust, scope));
+        let written = join_all(scopes.iter().copied().map(write)).await;
+        for (scope, written) in scopes.iter().zip(written) {
+            match written {
+                Ok(number) => {
+                    proxy.flight.saw(number);
+                    proxy.observer.invalidated(number, began.elapsed());
+                }
+                Err(error) => {
+                    proxy.observer.store_error("purge", &error);
+                    owe(proxy, *scope);
+                    fails = true;
+                }
             }
         }
     }
 }
 
-fn lost(proxy: &Proxy, error: &Error) {
-    let text =
-        "a group that an origin invalidated is purged on this instance alone: the store has not taken it";
-    proxy.observer.log.error("group_lost", format!("{text}: {error}"));
+fn owe(proxy: &Proxy, scope: Scope) {
+    proxy.stamps.owe_tags(scope, made_up_number(proxy), proxy.now_ms());
+}
+
+// === impl Groups ===
+
+impl Groups {
+    /// Covers the groups here, because the client waits no longer for the store.
+    pub(super) fn cover_here(&self, proxy: &Proxy) {
+        for scope in &self.scopes {
+            proxy.stamps.cover_tags_here(*scope, made_up_number(proxy), proxy.now_ms());
+        }
+    }
 }

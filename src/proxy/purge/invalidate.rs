@@ -37,6 +37,8 @@ use crate::tier::{Held, url_hash};
 /// in the background.
 pub(crate) struct Unsafe {
     proxy: Arc<Proxy>,
+    /// The text of the key of a GET of its URL, whether or not one is stored: its origin is that of groups.
+    key: String,
     /// Where a GET of its URL is stored; none if no route stores one.
     of: Option<Stands>,
     /// The same for the destination of a COPY or MOVE.
@@ -99,13 +101,22 @@ pub(crate) fn before_unsafe(proxy: &Arc<Proxy>, request: &CacheRequest) -> Unsaf
     let beside = all_stand(proxy, &named);
     let may_fill = of.as_ref().filter(|_| request.method == Method::POST);
     let counted = may_fill.map(|of| Counted::of(proxy, of.called().url));
-    Unsafe { proxy: proxy.clone(), of, beside, sent: Arc::default(), counted, heard }
+    let key = key_of(proxy, request);
+    Unsafe { proxy: proxy.clone(), key, of, beside, sent: Arc::default(), counted, heard }
 }
 
 /// The highest number that this instance knows: responses to requests that are sent from now on are born
 /// under it.
 pub(crate) fn number(proxy: &Proxy) -> Number {
     proxy.flight.seen().max(proxy.stamps.newest())
+}
+
+/// The key of a GET of a request's target, by the GET's route or else by its own.
+fn key_of(proxy: &Proxy, request: &CacheRequest) -> String {
+    let route = proxy.route_of(&request.target).unwrap_or(&request.route);
+    let mut text = String::new();
+    route.key_into(&mut text, &request.target, &HeaderMap::new());
+    text
 }
 
 /// Where a GET of that target is stored, whatever the route of other methods. None if no route stores one.
@@ -171,7 +182,7 @@ async fn stamp(proxy: &Proxy, called: &Called, stood: Number, others: bool) -> O
 
 /// A number for a stamp that the store has not taken: exchanges that were sent before are below it, later
 /// ones are not.
-fn made_up_number(proxy: &Proxy) -> Number {
+pub(super) fn made_up_number(proxy: &Proxy) -> Number {
     let number = number(proxy) + 1;
     proxy.flight.saw(number);
     number
@@ -292,9 +303,7 @@ impl Unsafe {
         let besides: Vec<_> =
             all.iter().map(|one| (one, invalidate(&proxy, one, self.counted.as_ref()))).collect();
         let own = self.of.as_ref().map(|of| (of, invalidate(&proxy, of, self.counted.as_ref())));
-        let groups = self.of.as_ref().filter(|_| headers.contains_key(groups::CACHE_GROUP_INVALIDATION));
-        let groups =
-            groups.map(|of| groups::invalidate_groups(&proxy, &of.text, headers, made_up_number(&proxy)));
+        let groups = groups::invalidate_groups(&proxy, &self.key, headers);
         // The client waits as long as for one store call; what is not done by then goes on.
         let until = Instant::now() + proxy.flight.settings().call_bound;
         let mut stamped = None;
@@ -310,9 +319,10 @@ impl Unsafe {
                 }
             }
         }
-        for group in groups.into_iter().flatten() {
-            // It holds here whether or not the store has taken it by then.
-            let _ = timeout_at(until, group).await;
+        if let Some(mut groups) = groups
+            && timeout_at(until, &mut groups.task).await.is_err()
+        {
+            groups.cover_here(&proxy);
         }
         let of = self.of.take()?;
         // Its own stamp, from which the answer would count as born, is above one that covers it otherwise.

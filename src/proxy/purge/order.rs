@@ -16,7 +16,7 @@ use crate::proxy::state::Proxy;
 use crate::record::Tag;
 use crate::route::Route;
 use crate::telemetry::labels;
-use crate::tier::stamps::{Area, Force, Named, Scope, Stamps, TagName, Within};
+use crate::tier::stamps::{Area, Force, Named, Scope, Stamps, TagName, Wanted, Within};
 
 /// The most things that are purged in one go.
 pub const MOST: usize = 1_000;
@@ -38,7 +38,7 @@ pub struct Order {
 #[derive(Clone)]
 pub(crate) enum Stamping {
     Url(Called),
-    Area(Area),
+    Area(Wanted),
     Tag(TagName),
     All,
 }
@@ -76,16 +76,16 @@ impl Purge {
             Self::Prefix(prefix) => {
                 let text = text_of_url(proxy, prefix)?;
                 let line = text.lines().next().unwrap_or_default();
-                let area = Area::below(line).filter(|_| prefix.ends_with('/'));
+                let area = Wanted::below(line).filter(|_| prefix.ends_with('/'));
                 let area = area.ok_or_else(|| {
                     wrong(format!("a prefix is a URL that ends in a slash: {:?}", short(prefix)))
                 })?;
                 Ok(Stamping::Area(area))
             }
-            Self::Host(host) => Ok(Stamping::Area(Area::host(&canonical_host(proxy, host)?))),
+            Self::Host(host) => Ok(Stamping::Area(Wanted::host(&canonical_host(proxy, host)?))),
             Self::Route(name) => {
                 let known = proxy.routes.in_order().iter().any(|route| *route.name == **name);
-                let area = known.then(|| Area::Route(RouteId::of(name)));
+                let area = known.then(|| Area::Route(RouteId::of(name)).into());
                 let area = area.ok_or_else(|| wrong(format!("no route is called {:?}", short(name))))?;
                 Ok(Stamping::Area(area))
             }
@@ -122,7 +122,7 @@ impl Stamping {
     pub(crate) fn apply(&self, stamps: &Stamps) {
         let scope = match self {
             Self::Url(called) => Scope::Url(called.url),
-            Self::Area(area) => Scope::Area(*area),
+            Self::Area(wanted) => Scope::Area(wanted.area),
             Self::Tag(name) => Scope::Tag(*name),
             Self::All => Scope::All,
         };

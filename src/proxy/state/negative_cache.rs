@@ -233,6 +233,11 @@ impl Weighter<KeyHash, Arc<VerdictNote>> for Weight {
 
 impl VerdictNote {
     fn is_covered<'a>(&self, of: impl Into<Named<'a>>, stamps: &Stamps) -> bool {
+        let of = match &self.what {
+            What::Failed(failure) => failure.named(of.into()),
+            // It holds nothing of the response that it was made by.
+            What::Pass(..) => of.into(),
+        };
         stamps.covers(of, self.token, self.token) == Covered::Hard
     }
 
@@ -289,7 +294,10 @@ impl What {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::RouteId;
     use crate::proxy::outcome::SharedFailure;
+    use crate::record::{Tag, Tags};
+    use crate::tier::stamps::{Area, Force, Scope, TagName, Within};
 
     const KEY: KeyHash = KeyHash([1; 16]);
     const TTL: Duration = Duration::from_secs(10);
@@ -348,11 +356,57 @@ mod tests {
     async fn a_purge_ends_a_note_at_once() {
         let (notes, stamps) = (NegativeCache::new(), stamps());
         notes.pass(KEY, PassReason::Private, Binding::default(), 3, TTL);
-        stamps.apply(crate::tier::stamps::Scope::Url(KEY), crate::tier::stamps::Force::Hard, 4);
+        stamps.apply(Scope::Url(KEY), Force::Hard, 4);
         assert!(matches!(
             notes.find(KEY, KEY, &stamps, || false, |_| Some(Bound::Alike)),
             NoteResult::Nothing
         ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_of_more_than_a_url_ends_a_note_too() {
+        let menu = Tag::new("menu").unwrap();
+        let named = Named { key: "http://h/a/b", route: RouteId::of("r"), ..Named::from(KEY) };
+        let tag = |within| Scope::Tag(TagName { within, tag: menu.hash() });
+        // A pass has nothing of the response, so no tag either.
+        for (scope, failure, pass) in [
+            (Scope::Area(Area::host("h")), false, false),
+            (Scope::Area(Area::below("http://h/a/").unwrap()), false, false),
+            (Scope::Area(Area::Route(RouteId::of("r"))), false, false),
+            (tag(Within::ANYWHERE), false, true),
+            (tag(Within::of("h")), false, true),
+            (tag(Within::of("other")), true, true),
+            (Scope::Area(Area::host("other")), true, true),
+        ] {
+            let (notes, stamps) = (NegativeCache::new(), stamps());
+            let (other, tags) = (KeyHash([2; 16]), [menu.clone()].into_iter().collect());
+            let answer = SharedFailure::new(&http::HeaderMap::new(), b"x", Vec::new(), tags);
+            notes.failed(KEY, Arc::new(failed(answer)), TTL);
+            notes.pass(other, PassReason::Private, Binding::default(), 3, TTL);
+            stamps.apply(scope, Force::Hard, 4);
+            let left = |key| {
+                let found = notes.find(key, named, &stamps, || false, |_| Some(Bound::Alike));
+                !matches!(found, NoteResult::Nothing)
+            };
+            assert_eq!((left(KEY), left(other)), (failure, pass), "{scope:?}");
+        }
+    }
+
+    fn failed(answer: SharedFailure) -> Failure {
+        Failure {
+            status: http::StatusCode::BAD_GATEWAY,
+            answered: true,
+            answer: Some(answer),
+            own: None,
+            word: "upstream",
+            kind: None,
+            token: 3,
+            again: Instant::now(),
+            owner: None,
+            stale: None,
+            ranged: false,
+            binding: Binding::default(),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -361,22 +415,9 @@ mod tests {
         for n in 0..1_000_u16 {
             let mut key = [0; 16];
             key[..2].copy_from_slice(&n.to_be_bytes());
-            let answer = SharedFailure::new(&http::HeaderMap::new(), &vec![b'x'; 200 << 10], Vec::new());
-            let failure = Failure {
-                status: http::StatusCode::BAD_GATEWAY,
-                answered: true,
-                answer: Some(answer),
-                own: None,
-                word: "upstream",
-                kind: None,
-                token: 3,
-                again: Instant::now(),
-                owner: None,
-                stale: None,
-                ranged: false,
-                binding: Binding::default(),
-            };
-            notes.failed(KeyHash(key), Arc::new(failure), TTL);
+            let answer =
+                SharedFailure::new(&http::HeaderMap::new(), &vec![b'x'; 200 << 10], Vec::new(), Tags::new());
+            notes.failed(KeyHash(key), Arc::new(failed(answer)), TTL);
         }
         assert!((16 << 20..=CAPACITY).contains(&notes.held.weight()), "{}", notes.held.weight());
     }

@@ -282,3 +282,44 @@ async fn what_was_under_way_while_changes_were_missed_is_neither_published_nor_k
     assert_ne!(one.get("/a").await.0, "before");
     assert_ne!(two.get("/a").await.0, "before");
 }
+
+#[tokio::test(start_paused = true)]
+async fn groups_whose_stamps_the_store_does_not_take_are_owed_until_it_does() {
+    let (fleet, one, two) = two().await;
+    let cacheable = || Reply::ok("old").header("cache-control", "max-age=60");
+    fleet.origin.push(cacheable().header("cache-groups", "\"x\""));
+    two.get("/a").await;
+    let many: Vec<String> = (0..100).map(|n| format!("\"{n}\"")).collect();
+    let groups = format!("\"x\", {}", many.join(", "));
+    fleet.origin.push(Reply::new(200).header("cache-group-invalidation", &groups));
+    one.line.down();
+    assert_eq!(one.post("/b").await.0, 200);
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(one.proxy.stamps.owed(), 102, "its own URL's too");
+    one.line.up();
+    one.member.is_sure().await;
+    assert_eq!(one.proxy.stamps.owed(), 0);
+    sleep(Duration::from_millis(10)).await;
+    assert_ne!(two.get("/a").await.0, "old");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_groups_than_are_purged_one_by_one_are_all_of_the_origin() {
+    let (fleet, one, two) = two().await;
+    let cacheable = || Reply::ok("old").header("cache-control", "max-age=60");
+    for path in ["/a", "/b"] {
+        fleet.origin.push(cacheable().header("xkey", path));
+        two.get(path).await;
+    }
+    fleet.origin.push(cacheable());
+    two.get("/c").await;
+    let before = fleet.stamps().await;
+    let many: Vec<String> = (0..1_000).map(|n| format!("\"{n}\"")).collect();
+    fleet.origin.push(Reply::new(200).header("cache-group-invalidation", &many.join(", ")));
+    assert_eq!(one.post("/d").await.0, 200);
+    assert_eq!(fleet.stamps().await, before + 1);
+    sleep(Duration::from_millis(10)).await;
+    for (path, old) in [("/a", false), ("/b", false), ("/c", true)] {
+        assert_eq!(two.get(path).await.0 == "old", old, "{path}");
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::scope::{Area, DEEPEST, Within};
+use super::scope::{Area, DEEPEST, Wanted, Within};
 use crate::key::KeyHash;
 use crate::policy::RouteId;
 use crate::record::{Tag, Tags};
@@ -61,14 +61,16 @@ impl<'a> Named<'a> {
 
     /// The areas that it lies in. Of prefixes, those whose depth is in the set `depths`.
     pub(super) fn areas(self, depths: u64) -> impl Iterator<Item = Area> {
-        let hosts = self.origin().into_iter().flat_map(|(_, authority)| hosts(authority));
-        let prefixes = if depths == 0 { Vec::new() } else { self.prefixes(depths) };
+        let authority = self.host().unwrap_or_default();
+        let of = Within::of(name(authority));
+        let hosts = hosts(authority).filter(|host| !host.is_empty());
+        let prefixes = if depths == 0 { Vec::new() } else { self.prefixes(of, depths) };
         std::iter::once(Area::Route(self.route))
-            .chain(hosts.map(|host| Area::Host(KeyHash::of(host))))
+            .chain(hosts.map(move |host| Area::Host(of, KeyHash::of(host))))
             .chain(prefixes)
     }
 
-    fn prefixes(self, depths: u64) -> Vec<Area> {
+    fn prefixes(self, of: Within, depths: u64) -> Vec<Area> {
         let Some((origin, _)) = self.origin() else { return Vec::new() };
         let line = self.line();
         let end = line.find('?').unwrap_or(line.len());
@@ -82,7 +84,7 @@ impl<'a> Named<'a> {
             if depths & (1 << depth) != 0 {
                 let mut hash = [0; 16];
                 hash.copy_from_slice(&hasher.clone().finalize()[..16]);
-                found.push(Area::Prefix(u8::try_from(depth).unwrap_or(DEEPEST), KeyHash(hash)));
+                found.push(Area::Prefix(of, u8::try_from(depth).unwrap_or(DEEPEST), KeyHash(hash)));
             }
         }
         found
@@ -105,11 +107,16 @@ impl From<KeyHash> for Named<'_> {
 
 /// A host as a key has it, and its name alone if it has a port.
 fn hosts(authority: &str) -> impl Iterator<Item = &str> {
-    let name = match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(name),
-        _ => None,
-    };
-    std::iter::once(authority).chain(name)
+    let name = name(authority);
+    std::iter::once(authority).chain((name.len() < authority.len()).then_some(name))
+}
+
+/// The name of a host without its port.
+fn name(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
+    }
 }
 
 // === impl Area ===
@@ -121,12 +128,38 @@ impl Area {
         let (_, rest) =
             prefix.split_once("://").filter(|_| prefix.ends_with('/') && !prefix.contains('?'))?;
         let depth = u8::try_from(rest.matches('/').count()).ok().filter(|depth| *depth <= DEEPEST)?;
-        Some(Self::Prefix(depth, KeyHash::of(prefix)))
+        let of = Within::of(name(rest.split('/').next().unwrap_or_default()));
+        Some(Self::Prefix(of, depth, KeyHash::of(prefix)))
     }
 
     /// The area of a host, as keys write it.
-    pub fn host(name: &str) -> Self {
-        Self::Host(KeyHash::of(name))
+    pub fn host(host: &str) -> Self {
+        Self::Host(Within::of(name(host)), KeyHash::of(host))
+    }
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// What is below a prefix, as in [`Area::below`]; instead of it, what is of its origin.
+    pub fn below(prefix: &str) -> Option<Self> {
+        let area = Area::below(prefix)?;
+        let after = prefix.find("://")? + 3;
+        let origin = &prefix[..=after + prefix[after..].find('/')?];
+        Some(Self { area, coarser: Area::below(origin).filter(|origin| *origin != area) })
+    }
+
+    /// What is of a host; instead of it, what is of its name with any port.
+    pub fn host(host: &str) -> Self {
+        let coarser = Some(Area::host(name(host)));
+        let area = Area::host(host);
+        Self { area, coarser: coarser.filter(|coarser| *coarser != area) }
+    }
+}
+
+impl From<Area> for Wanted {
+    fn from(area: Area) -> Self {
+        Self { area, coarser: None }
     }
 }
 
@@ -203,6 +236,23 @@ mod tests {
         }
         let places: Vec<_> = of("https://h/a").places().collect();
         assert_eq!(places, [Within::ANYWHERE, Within::of("h"), Within::of("https://h")]);
+    }
+
+    #[test]
+    fn what_is_purged_instead_is_of_the_same_host_and_has_it_in_it() {
+        for (wanted, coarser) in [
+            (Wanted::below("https://h/a/b/"), Area::below("https://h/")),
+            (Wanted::below("https://h:81/a/"), Area::below("https://h:81/")),
+            (Wanted::below("https://h/"), None),
+            (Some(Wanted::host("h:81")), Some(Area::host("h"))),
+            (Some(Wanted::host("h")), None),
+            (Some(Wanted::host("[::1]:81")), Some(Area::host("[::1]"))),
+        ] {
+            let wanted = wanted.unwrap();
+            assert_eq!(wanted.coarser, coarser, "{wanted:?}");
+            assert!(coarser.is_none_or(|coarser| coarser.of_host() == wanted.area.of_host()), "{wanted:?}");
+        }
+        assert_eq!(Wanted::below("https://h/a"), None);
     }
 
     #[test]

@@ -12,12 +12,12 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 
 use super::life::{Ends, SLACK, stamp_life};
-use super::{Force, Scope, Stamps};
+use super::{Force, Scope, Stamps, TagName};
 use crate::clock::{WallMs, millis};
 use crate::dust::{Dust, Error, Grant, Holder, Number, within};
 use crate::key::KeyHash;
 
-/// How many URLs may be owed a stamp before unsafe requests are refused. Requests that are under way by then
+/// How many URLs and tags may be owed a stamp before unsafe requests are refused. Requests that are under way by then
 /// still add theirs.
 pub const OWED: usize = 1 << 18;
 /// How many URLs may be stored here under keys that could not be noted in the store.
@@ -35,6 +35,8 @@ pub(super) struct Owed {
 #[derive(Debug, Default)]
 struct Book {
     debts: BTreeMap<KeyHash, Debt>,
+    /// Tags, and all tags of places, that are owed a stamp: the number that covers them here meanwhile.
+    tags: BTreeMap<Scope, Number>,
     /// URLs stored here under keys that could not be noted in the store, and when those records end.
     unnoted: BTreeMap<KeyHash, WallMs>,
 }
@@ -81,9 +83,26 @@ impl Stamps {
         self.owed.bell.notify_one();
     }
 
-    /// How many URLs are owed a stamp.
+    /// Notes that a tag, or all tags of a place, are owed a hard stamp, and covers them here under `number`
+    /// meanwhile. With too many, all tags of the place are owed one.
+    pub fn owe_tags(&self, tags: Scope, number: Number, now: WallMs) {
+        let many = self.owed.book().tags.len() >= OWED;
+        let tags = match tags {
+            Scope::Tag(name) if many => Scope::tags_of(name.within),
+            tags => tags,
+        };
+        self.cover_tags_here(tags, number, now);
+        let mut book = self.owed.book();
+        let owed = book.tags.entry(tags).or_insert(number);
+        *owed = number.max(*owed);
+        drop(book);
+        self.owed.bell.notify_one();
+    }
+
+    /// How many stamps are owed.
     pub fn owed(&self) -> usize {
-        self.owed.book().debts.len()
+        let book = self.owed.book();
+        book.debts.len() + book.tags.len()
     }
 
     /// Returns whether unsafe requests should be refused: there might be no room for their stamps.
@@ -101,6 +120,15 @@ impl Stamps {
         self.owed.book().debts.keys().copied().collect()
     }
 
+    /// The same of tags.
+    pub(super) fn owing_tags(&self) -> HashSet<TagName> {
+        let name = |tags: &Scope| match tags {
+            Scope::Tag(name) => Some(*name),
+            _ => None,
+        };
+        self.owed.book().tags.keys().filter_map(name).collect()
+    }
+
     /// Writes the owed stamps. For a URL of which nothing is stored, noted or being filled, no stamp is
     /// stored; if other instances share the store, it is announced to them. Where as many URLs have stamps as
     /// may be, the stamp stays owed, and the URL is covered here meanwhile. An error means that the store has
@@ -108,11 +136,12 @@ impl Stamps {
     ///
     /// If dropped half-way, some are written.
     pub async fn pay(&self, dust: &dyn Dust, purse: &Purse) -> Result<Paid, Error> {
-        let debts: Vec<(KeyHash, Debt)> = {
+        let (debts, tags): (Vec<(KeyHash, Debt)>, Vec<(Scope, Number)>) = {
             let book = self.owed.book();
-            book.debts.iter().map(|(url, debt)| (*url, *debt)).collect()
+            let urls = book.debts.iter().map(|(url, debt)| (*url, *debt)).collect();
+            (urls, book.tags.iter().map(|(tags, number)| (*tags, *number)).collect())
         };
-        if debts.is_empty() {
+        if debts.is_empty() && tags.is_empty() {
             return Ok(Paid::default());
         }
         self.raise(dust, purse).await?;
@@ -120,11 +149,32 @@ impl Stamps {
         let mut all = stream::iter(each).buffer_unordered(AT_A_TIME);
         let mut paid = Paid::default();
         while let Some(number) = all.next().await {
-            let Some(number) = number? else { continue };
-            paid.count += 1;
-            paid.number = paid.number.max(number);
+            paid.add(number?);
+        }
+        let each = tags.into_iter().map(|(tags, number)| self.pay_tags(dust, purse.bound, tags, number));
+        let mut all = stream::iter(each).buffer_unordered(AT_A_TIME);
+        while let Some(number) = all.next().await {
+            paid.add(number?);
         }
         Ok(paid)
+    }
+
+    /// Returns the number of the stamp; `None` if there was no room for it.
+    async fn pay_tags(
+        &self,
+        dust: &dyn Dust,
+        bound: Duration,
+        tags: Scope,
+        owed: Number,
+    ) -> Result<Option<Number>, Error> {
+        // A tag takes two writes.
+        let Some(number) = within(bound * 2, self.try_tags(dust, tags)).await? else { return Ok(None) };
+        let mut book = self.owed.book();
+        // If it was owed again meanwhile, it must be written again.
+        if book.tags.get(&tags) == Some(&owed) {
+            book.tags.remove(&tags);
+        }
+        Ok(Some(number))
     }
 
     /// Returns the number of the stamp, 0 if none was needed; `None` if there was no room for it.
@@ -195,6 +245,17 @@ impl Stamps {
             self.cover_here(*url, number, end.saturating_add(millis(SLACK)));
         }
         !unnoted.is_empty()
+    }
+}
+
+// === impl Paid ===
+
+impl Paid {
+    fn add(&mut self, number: Option<Number>) {
+        if let Some(number) = number {
+            self.count += 1;
+            self.number = self.number.max(number);
+        }
     }
 }
 

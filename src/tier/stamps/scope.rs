@@ -27,10 +27,19 @@ pub enum Scope {
 pub enum Area {
     /// What a route takes.
     Route(RouteId),
-    /// What is of a host: the hash of its name, with the port if it has one in keys.
-    Host(KeyHash),
-    /// What begins with a prefix: the number of slashes in its path, and its hash.
-    Prefix(u8, KeyHash),
+    /// What is of a host, whose name without a port is the first: the hash of both, as keys have them.
+    Host(Within, KeyHash),
+    /// What begins with a prefix: its host's name without a port, the number of slashes in its path, and its hash.
+    Prefix(Within, u8, KeyHash),
+}
+
+/// An area to purge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The area.
+    pub area: Area,
+    /// The area of the same host that is purged instead, if there are too many: it has the other in it.
+    pub coarser: Option<Area>,
 }
 
 /// Where a tag is meant: on all hosts, on one, or at one origin.
@@ -78,6 +87,27 @@ pub enum Covered {
     Soft,
     /// Gone: a miss.
     Hard,
+}
+
+// === impl Scope ===
+
+impl Scope {
+    /// All tags at a place.
+    pub fn tags_of(within: Within) -> Self {
+        Self::Bucket(Bucket::whole(within))
+    }
+}
+
+// === impl Area ===
+
+impl Area {
+    /// The host that it is of. Routes are of none.
+    pub(super) fn of_host(self) -> Option<Within> {
+        match self {
+            Self::Route(_) => None,
+            Self::Host(host, _) | Self::Prefix(host, ..) => Some(host),
+        }
+    }
 }
 
 // === impl Within ===

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::named::Named;
-use super::scope::{Area, Covered};
+use super::scope::{Area, Covered, TagName, Wanted, Within};
 use super::tags::Tagged;
 use super::{Force, Scope, Stamp};
 use crate::clock::WallMs;
@@ -32,6 +32,8 @@ pub(super) struct One {
 pub(super) struct Table {
     by_url: HashMap<KeyHash, Both>,
     areas: HashMap<Area, Both>,
+    /// How many of them each host has.
+    by_host: HashMap<Within, usize>,
     /// The depths of the prefixes among them, as a set of bits.
     depths: u64,
     pub(super) tags: Tagged,
@@ -45,6 +47,12 @@ const URLS: usize = 0;
 const AREAS: usize = 1;
 const TAGS: usize = 2;
 
+/// The most areas that have stamps at a time. The last eighth is for routes, hosts and origins.
+pub(super) const MOST_AREAS: usize = 1 << 16;
+/// How many areas of a host have stamps of their own. Above that its prefixes stand for its origins, and its ports
+/// for its name.
+pub(super) const OF_HOST: usize = 1 << 12;
+
 // === impl Table ===
 
 impl Table {
@@ -53,6 +61,7 @@ impl Table {
         Self {
             by_url: HashMap::new(),
             areas: HashMap::new(),
+            by_host: HashMap::new(),
             depths: 0,
             tags: Tagged::new(max_life),
             all: Both::default(),
@@ -128,6 +137,7 @@ impl Table {
                 let all = self.all;
                 self.by_url.retain(|_, both| both.shed(&all));
                 self.areas.retain(|_, both| both.shed(&all));
+                self.count_by_host();
                 return;
             }
             _ if one.is_superseded(force, &self.all) => return,
@@ -136,15 +146,26 @@ impl Table {
                 URLS
             }
             Scope::Area(area) => {
-                if let Area::Prefix(depth, _) = area {
+                if let Area::Prefix(_, depth, _) = area {
                     self.depths |= 1 << depth;
                 }
-                self.areas.entry(area).or_default()[force as usize].merge(one);
+                let both = self.areas.entry(area).or_insert_with(|| {
+                    if let Some(host) = area.of_host() {
+                        *self.by_host.entry(host).or_default() += 1;
+                    }
+                    Both::default()
+                });
+                both[force as usize].merge(one);
                 AREAS
             }
-            Scope::Tag(_) | Scope::Bucket(_) | Scope::Rest(_) => {
+            Scope::Tag(_) | Scope::Bucket(_) => {
                 self.tags.apply(scope, force, one);
                 TAGS
+            }
+            Scope::Rest(_) => {
+                // It covers nothing that its tags' stamps do not.
+                self.tags.apply(scope, force, one);
+                return;
             }
         };
         self.changed[kind] = count;
@@ -180,8 +201,14 @@ impl Table {
 
     /// Forgets the stamps that expired before `now`, except those of URLs in `still`, which cover something
     /// here, and those above `oldest`, the number that the oldest fill under way here was born under. Areas
-    /// have stamps for as long as any record may live.
-    pub(super) fn forget(&mut self, now: WallMs, oldest: Number, still: &HashSet<KeyHash>) {
+    /// have stamps for as long as any record may live. Tags in `owed` stay covered here.
+    pub(super) fn forget(
+        &mut self,
+        now: WallMs,
+        oldest: Number,
+        still: &HashSet<KeyHash>,
+        owed: &HashSet<TagName>,
+    ) {
         let ends = |both: &mut Both| {
             let lives = |one: &One| one.until > now || one.number > oldest;
             for one in both.iter_mut().filter(|one| !lives(one)) {
@@ -192,10 +219,33 @@ impl Table {
         self.by_url.retain(|url, both| still.contains(url) || !ends(both));
         self.areas.retain(|_, both| !ends(both));
         self.depths = self.areas.keys().fold(0, |depths, area| match area {
-            Area::Prefix(depth, _) => depths | 1 << depth,
-            Area::Route(_) | Area::Host(_) => depths,
+            Area::Prefix(_, depth, _) => depths | 1 << depth,
+            Area::Route(_) | Area::Host(..) => depths,
         });
-        self.tags.forget(now, oldest);
+        self.count_by_host();
+        self.tags.forget(now, oldest, owed);
+    }
+
+    fn count_by_host(&mut self) {
+        self.by_host.clear();
+        for host in self.areas.keys().filter_map(|area| area.of_host()) {
+            *self.by_host.entry(host).or_default() += 1;
+        }
+    }
+
+    /// The area to stamp for one that is to be purged: itself, or the coarser one of its host if the host has its
+    /// share of areas already, or few more have room. `None`: there is no room for that either.
+    pub(super) fn room_for(&self, wanted: Wanted) -> Option<Area> {
+        let Wanted { area, coarser } = wanted;
+        let has = |area: &Area| self.areas.contains_key(area);
+        let of_host = area.of_host().and_then(|host| self.by_host.get(&host)).copied().unwrap_or_default();
+        let Some(coarser) = coarser.filter(|_| !has(&area)) else {
+            return (has(&area) || self.areas.len() < MOST_AREAS).then_some(area);
+        };
+        if self.areas.len() < MOST_AREAS / 8 * 7 && of_host < OF_HOST {
+            return Some(area);
+        }
+        (has(&coarser) || self.areas.len() < MOST_AREAS).then_some(coarser)
     }
 
     /// How many areas have stamps.
@@ -330,7 +380,7 @@ mod tests {
         ] {
             let mut table = Table::new(Duration::from_hours(720));
             table.apply(url(1), Force::Hard, one(5, 100), 1);
-            table.forget(now, oldest, still);
+            table.forget(now, oldest, still, &HashSet::new());
             assert_eq!(table.len(), left, "{now} {oldest} {still:?}");
         }
     }
@@ -357,5 +407,37 @@ mod tests {
             assert_eq!(table.count_stored(now), count, "{now}");
         }
         assert!(table.is_stored(hash(1), 89));
+    }
+
+    #[test]
+    fn one_host_gives_precision_up_before_it_takes_the_room_of_others() {
+        let mut table = Table::new(Duration::from_hours(720));
+        let below = |host: &str, n: usize| Wanted::below(&format!("http://{host}/{n}/")).unwrap();
+        let mut purge = |wanted: Wanted| {
+            let area = table.room_for(wanted);
+            if let Some(area) = area {
+                table.apply(Scope::Area(area), Force::Hard, one(5, 100), 1);
+            }
+            area
+        };
+        for n in 0..OF_HOST {
+            assert_eq!(purge(below("a", n)), Some(below("a", n).area));
+        }
+        let origin = Area::below("http://a/");
+        assert_eq!(purge(below("a", OF_HOST)), origin, "what is purged is its origin, and nobody else's");
+        assert_eq!(purge(below("a", 0)), Some(below("a", 0).area), "it has a stamp already");
+        assert_eq!(purge(Wanted::host("a:81")), Some(Area::host("a")));
+        assert_eq!(purge(below("b", 0)), Some(below("b", 0).area), "others have room");
+        for n in 0..MOST_AREAS {
+            purge(below(&format!("h{}", n / OF_HOST), n));
+        }
+        assert_eq!(purge(below("c", 0)), Area::below("http://c/"), "the last eighth is for what is coarse");
+        for n in 0..MOST_AREAS {
+            purge(Wanted::host(&format!("host{n}")));
+        }
+        assert_eq!(purge(Wanted::host("d")), None);
+        assert_eq!(table.areas.len(), MOST_AREAS);
+        table.forget(200, Number::MAX, &HashSet::new(), &HashSet::new());
+        assert_eq!(table.room_for(below("a", OF_HOST)), Some(below("a", OF_HOST).area), "they have ended");
     }
 }

@@ -12,15 +12,15 @@
 //! | buckets, of stamps that have ended | [`PLACES`]; 16 384 for a million tags in a day | 10 MiB |
 //! | buckets, as the store has them | twice that | 21 MiB |
 //!
-//! Above the bound for tags, a purge by tag covers its whole bucket at once. Above that for buckets, a bucket
+//! Above the bound for tags, and for one host above an eighth of it, a purge by tag covers its whole bucket at once. Above that for buckets, a bucket
 //! is all tags of its place.
 //!
 //! An instance that begins finds the stamps that live. Of those that have ended it finds, for each bucket, a
 //! stamp that says that there was one ([`Scope::Rest`]), written after it. As all stamps of tags live equally
 //! long, those that have ended have lower numbers than those that live. So they had at most the number of
-//! the oldest that lives, and at most that of their bucket's last.
+//! the oldest that lives for some time yet, and at most that of their bucket's last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::Stamp;
@@ -34,9 +34,13 @@ use crate::dust::Number;
 /// How long a tag has a stamp of its own. All have the same life, since a later one may not end before an
 /// earlier one.
 pub const LIVES: Duration = Duration::from_hours(4);
+/// By how much longer an older stamp may live than a newer one, in ms.
+pub const SKEW_MS: u64 = 300_000;
 /// The most stamps of tags: what a table of 2^18 lines takes. One from which lines are taken away may grow to
 /// twice as many, and no further.
 pub const TAGS: usize = 7 << 15;
+/// The most stamps of tags that are meant on one host, or at one origin.
+const OF_HOST: usize = TAGS / 8;
 /// The most buckets.
 pub const PLACES: usize = 7 << 14;
 
@@ -48,6 +52,13 @@ struct Line {
     until: WallMs,
 }
 
+/// How many lines a place has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    tags: usize,
+    all: usize,
+}
+
 /// A stamp over a bucket as the store has it, and whether it is one of those that say what has ended.
 type InStore = (Within, u16, bool);
 
@@ -55,12 +66,14 @@ type InStore = (Within, u16, bool);
 #[derive(Debug)]
 pub(super) struct Tagged {
     tags: HashMap<TagName, Line>,
+    /// Tags that are covered here until their stamp is in the store.
+    here: HashMap<TagName, Line>,
     /// What is covered, but not by a stamp of its own.
     buckets: HashMap<Bucket, Line>,
     /// Stamps over buckets as the store has them.
     stored: HashMap<InStore, Line>,
-    /// The places that have any, and how many.
-    places: HashMap<Within, usize>,
+    /// The places that have any, and how many: of tags, and of all.
+    places: HashMap<Within, Count>,
     /// How long a bucket is remembered after a stamp in it has ended, in ms.
     keeps_ms: u64,
 }
@@ -72,6 +85,7 @@ impl Tagged {
     pub(super) fn new(max_life: Duration) -> Self {
         Self {
             tags: HashMap::new(),
+            here: HashMap::new(),
             buckets: HashMap::new(),
             stored: HashMap::new(),
             places: HashMap::new(),
@@ -97,7 +111,8 @@ impl Tagged {
     /// The same over one tag at one place.
     pub(super) fn over_tag(&self, name: TagName) -> [Number; 2] {
         let (bucket, whole) = (name.bucket(), Bucket::whole(name.within));
-        let lines = [self.tags.get(&name), self.buckets.get(&bucket), self.buckets.get(&whole)];
+        let lines =
+            [self.tags.get(&name), self.here.get(&name), self.buckets.get(&bucket), self.buckets.get(&whole)];
         lines
             .into_iter()
             .flatten()
@@ -116,7 +131,19 @@ impl Tagged {
     /// Merges a stamp in: the highest number wins.
     pub(super) fn apply(&mut self, scope: Scope, force: Force, one: One) {
         match scope {
+            Scope::Tag(name) if one.here_only => {
+                let line = self.here.entry(name).or_insert_with(|| {
+                    self.places.entry(name.within).or_default().all += 1;
+                    Line::default()
+                });
+                line.merge(force, one.number, one.until);
+            }
             Scope::Tag(name) => {
+                let stands = |line: &mut Line| force == Force::Hard && line.newest() <= one.number;
+                if self.here.get_mut(&name).is_some_and(stands) {
+                    self.here.remove(&name);
+                    leave(&mut self.places, name.within, false);
+                }
                 let known = self.buckets.get(&name.bucket()).is_some_and(|line| line.has(force, one.number));
                 if known && !self.tags.contains_key(&name) {
                     return;
@@ -125,13 +152,16 @@ impl Tagged {
                     self.drop_oldest();
                 }
                 let line = self.tags.entry(name).or_insert_with(|| {
-                    *self.places.entry(name.within).or_default() += 1;
+                    let count = self.places.entry(name.within).or_default();
+                    (count.tags, count.all) = (count.tags + 1, count.all + 1);
                     Line::default()
                 });
                 line.merge(force, one.number, one.until);
             }
             Scope::Bucket(bucket) => {
-                self.store(scope, force, one);
+                if !one.here_only {
+                    self.store(scope, force, one);
+                }
                 self.cover(bucket, force, one.number, one.until);
             }
             Scope::Rest(_) => self.store(scope, force, one),
@@ -153,7 +183,7 @@ impl Tagged {
             bucket
         };
         let line = self.buckets.entry(bucket).or_insert_with(|| {
-            *self.places.entry(bucket.within).or_default() += 1;
+            self.places.entry(bucket.within).or_default().all += 1;
             Line::default()
         });
         line.merge(force, number, until);
@@ -187,14 +217,22 @@ impl Tagged {
     /// Forgets the stamps that ended before `now`. Their buckets stand for them, until nothing can appear any
     /// more that is older; those above `oldest`, the number that the oldest fill under way here was born
     /// under, stay.
-    pub(super) fn forget(&mut self, now: WallMs, oldest: Number) {
+    /// Tags in `owed` stay covered here.
+    pub(super) fn forget(&mut self, now: WallMs, oldest: Number, owed: &HashSet<TagName>) {
         self.end_those(|line| line.until <= now);
         self.stored.retain(|_, line| line.until > now);
         let places = &mut self.places;
         self.buckets.retain(|bucket, line| {
             let stays = line.until > now || line.newest() > oldest;
             if !stays {
-                leave(places, bucket.within);
+                leave(places, bucket.within, false);
+            }
+            stays
+        });
+        self.here.retain(|name, line| {
+            let stays = line.until > now || line.newest() > oldest || owed.contains(name);
+            if !stays {
+                leave(places, name.within, false);
             }
             stays
         });
@@ -213,7 +251,7 @@ impl Tagged {
                     self.cover(name.bucket(), force, number, line.until.saturating_add(self.keeps_ms));
                 }
             }
-            leave(&mut self.places, name.within);
+            leave(&mut self.places, name.within, true);
         }
     }
 
@@ -231,9 +269,12 @@ impl Tagged {
     }
 
     /// Returns whether there is room for a stamp of this tag, if there may be `most`. There is none for the
-    /// last eighth: a purge at another instance may come at the same time.
+    /// last eighth: a purge at another instance may come at the same time. Nor is there for one host beyond its
+    /// share: others need room too.
     pub(super) fn has_place(&self, name: TagName, most: usize) -> bool {
-        self.tags.contains_key(&name) || self.tags.len() < most.min(TAGS / 8 * 7)
+        let has_share = name.within == Within::ANYWHERE
+            || self.places.get(&name.within).is_none_or(|count| count.tags < OF_HOST);
+        self.tags.contains_key(&name) || (has_share && self.tags.len() < most.min(TAGS / 8 * 7))
     }
 
     /// The bucket that a tag is remembered by: all of its place, if there are too many. `None` if there are
@@ -267,10 +308,11 @@ fn scope_of((within, at, rest): InStore) -> Scope {
     if rest { Scope::Rest(bucket) } else { Scope::Bucket(bucket) }
 }
 
-fn leave(places: &mut HashMap<Within, usize>, place: Within) {
+fn leave(places: &mut HashMap<Within, Count>, place: Within, tag: bool) {
     if let Some(count) = places.get_mut(&place) {
-        *count -= 1;
-        if *count == 0 {
+        count.all -= 1;
+        count.tags -= usize::from(tag);
+        if count.all == 0 {
             places.remove(&place);
         }
     }

@@ -5,6 +5,7 @@ use super::*;
 use crate::clock::{Clock, Dice, ManualClock};
 use crate::dust::embedded::Limits;
 use crate::dust::{Embedded, Holder};
+use crate::record::Tag;
 use crate::testkit::faulty::{Fault, Faulty, Op};
 use life::Ends;
 
@@ -294,4 +295,75 @@ async fn what_is_owed_again_while_it_is_written_stays_owed() {
     };
     assert!(tokio::join!(stamps.pay(&dust, &purse), again).0.is_ok());
     assert_eq!(stamps.owed(), 1);
+}
+
+fn tag(within: Within, text: &str) -> TagName {
+    TagName { within, tag: Tag::new(text).expect("a tag").hash() }
+}
+
+/// How the stamps cover a response of a host with one tag.
+fn covered(stamps: &Stamps, host: &str, text: &str, born: Number) -> Covered {
+    let (key, tags) = (format!("http://{host}/a"), [Tag::new(text).expect("a tag")]);
+    let of = Named { key: &key, tags: &tags, ..Named::from(KeyHash::of(&key)) };
+    stamps.covers(of, born, born)
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_that_are_owed_cover_here_and_are_not_missed_in_the_store() {
+    let (_, inner) = store(Limits::default());
+    let inner = Arc::new(inner);
+    let dust = Faulty::sound(inner.clone());
+    let stamps = stamps();
+    stamps.owe_tags(Scope::Tag(tag(Within::of("http://h"), "x")), 70, NOW);
+    stamps.owe_tags(Scope::tags_of(Within::of("http://g")), 71, NOW);
+    let both = |born| [covered(&stamps, "h", "x", born), covered(&stamps, "g", "any", born)];
+    assert_eq!(both(69), [Covered::Hard; 2]);
+    assert_eq!([covered(&stamps, "h", "y", 1), covered(&stamps, "i", "x", 1)], [Covered::No; 2]);
+    // A store that has not taken them has not gone back.
+    assert_eq!(stamps.missing(stamps.known(NOW), &[]), []);
+    dust.down();
+    assert!(stamps.pay(&dust, &purse(71)).await.is_err());
+    stamps.forget(NOW + 100 * 3_600_000, &HashSet::new());
+    assert_eq!((stamps.owed(), covered(&stamps, "h", "x", 69)), (2, Covered::Hard), "however long it takes");
+    dust.up();
+    let paid = stamps.pay(&dust, &purse(71)).await.expect("it is taken");
+    assert_eq!((paid.count, stamps.owed()), (2, 0));
+    assert!(paid.number > 71, "above what stood for them: {}", paid.number);
+    let other = Stamps::new("dustgate", HOUR);
+    other.load(&*inner).await.expect("a list");
+    assert_eq!([covered(&other, "h", "x", 71), covered(&other, "g", "any", 71)], [Covered::Hard; 2]);
+}
+
+#[tokio::test]
+async fn what_says_that_a_tag_has_ended_makes_no_record_be_looked_at() {
+    let (_, dust) = store(Limits::default());
+    let stamps = stamps();
+    let number = stamps.write_tag(&dust, tag(Within::ANYWHERE, "x"), Force::Hard).await.expect("it is taken");
+    assert_eq!((stamps.applied(), stamps.newest()), (1, number));
+}
+
+/// The older of two stamps may end last: clocks differ.
+#[test]
+fn a_tag_whose_stamp_has_ended_is_covered_though_an_older_one_ends_a_moment_later() {
+    let (ended, older) = (tag(Within::ANYWHERE, "ended"), tag(Within::ANYWHERE, "older"));
+    let stamps = stamps();
+    let found = [
+        Stamp { scope: Scope::Tag(older), force: Force::Hard, number: 5, until: NOW + 1_000 },
+        Stamp { scope: Scope::Rest(ended.bucket()), force: Force::Hard, number: 10, until: NOW + 3_600_000 },
+    ];
+    stamps.take_all(&found, false, NOW);
+    assert_eq!(covered(&stamps, "h", "ended", 8), Covered::Hard, "it was purged at 9");
+}
+
+#[tokio::test]
+async fn stamps_of_tags_all_live_equally_long_whatever_clock_wrote_the_last() {
+    let (clock, dust) = store(Limits::default());
+    let stamps = stamps();
+    let name = tag(Within::ANYWHERE, "x");
+    let ahead = NOW + 50_000 + millis(tags::LIVES);
+    stamps.take(Stamp { scope: Scope::Tag(name), force: Force::Hard, number: 1, until: ahead });
+    stamps.write_tag(&dust, name, Force::Hard).await.expect("it is taken");
+    clock.advance(tags::LIVES);
+    let left = dust.entries("dustgate/1/s/t/").await.expect("a list");
+    assert_eq!(left.len(), 0, "{left:?}");
 }

@@ -24,7 +24,7 @@ pub(super) fn text(scope: Scope, force: Force, until: WallMs) -> String {
     let kind = match scope {
         Scope::Url(_) => "url",
         Scope::Area(Area::Route(_)) => "route",
-        Scope::Area(Area::Host(_)) => "host",
+        Scope::Area(Area::Host(..)) => "host",
         Scope::Area(Area::Prefix(..)) => "prefix",
         Scope::Tag(_) => "tag",
         Scope::Bucket(_) => "tags",
@@ -46,8 +46,10 @@ pub(super) fn key(prefix: &str, scope: Scope, force: Force) -> String {
     match scope {
         Scope::Url(hash) => format!("{prefix}u/{hash}/{force}"),
         Scope::Area(Area::Route(RouteId(route))) => format!("{prefix}r/{route:08x}/{force}"),
-        Scope::Area(Area::Host(hash)) => format!("{prefix}h/{hash}/{force}"),
-        Scope::Area(Area::Prefix(depth, hash)) => format!("{prefix}p/{depth:02x}{hash}/{force}"),
+        Scope::Area(Area::Host(Within(of), hash)) => format!("{prefix}h/{of:016x}{hash}/{force}"),
+        Scope::Area(Area::Prefix(Within(of), depth, hash)) => {
+            format!("{prefix}p/{of:016x}{depth:02x}{hash}/{force}")
+        }
         Scope::Tag(TagName { within: Within(within), tag }) => {
             format!("{prefix}t/{within:016x}{tag:016x}/{force}")
         }
@@ -72,11 +74,15 @@ pub(super) fn stamp_of(prefix: &str, key: &str) -> Option<(Scope, Force)> {
     let scope = match kind {
         "u" => Scope::Url(hash(digits)?),
         "r" => Scope::Area(Area::Route(RouteId(u32::from_str_radix(digits, 16).ok()?))),
-        "h" => Scope::Area(Area::Host(hash(digits)?)),
+        "h" => {
+            let (of, digits) = digits.split_at_checked(16)?;
+            Scope::Area(Area::Host(Within(number(of)?), hash(digits)?))
+        }
         "p" => {
+            let (of, digits) = digits.split_at_checked(16)?;
             let (depth, digits) = digits.split_at_checked(2)?;
             let depth = u8::from_str_radix(depth, 16).ok().filter(|depth| *depth <= DEEPEST)?;
-            Scope::Area(Area::Prefix(depth, hash(digits)?))
+            Scope::Area(Area::Prefix(Within(number(of)?), depth, hash(digits)?))
         }
         "t" => {
             let (within, tag) = digits.split_at_checked(16)?;
@@ -132,7 +138,9 @@ mod tests {
         }
         assert_eq!(stamp_of(PREFIX, "dustgate/1/s/u/zz/h"), None);
         assert_eq!(stamp_of(PREFIX, "other"), None);
-        for wrong in ["p/40/h", "p/zz/h", "t/1/h", "x/1/h", "b/00/s", "r//h"] {
+        for wrong in
+            ["p/40/h", "p/zz/h", "h/1/h", "p/000000000000000040/h", "t/1/h", "x/1/h", "b/00/s", "r//h"]
+        {
             assert_eq!(stamp_of(PREFIX, &format!("{PREFIX}{wrong}")), None, "{wrong}");
         }
     }

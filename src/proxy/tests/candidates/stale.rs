@@ -138,7 +138,7 @@ fn said(explained: &Explanation) -> char {
     let line = |name| explained.lines.iter().find(|(of, _)| *of == name).map(|(_, text)| text.as_str());
     let (answer, because) = (line("answer").unwrap(), line("because").unwrap());
     let words = [
-        ("a purge came after", 'P'),
+        ("came after its bytes were asked for", 'P'),
         ("it is past its end", 'O'),
         ("was selected by other", 'A'),
         ("a part is stored", 'L'),

@@ -76,7 +76,7 @@ fn a_million_tags_in_a_day_are_held_within_the_bound_and_none_is_lost() {
         let tag = TagName { within: Within::ANYWHERE, tag: n.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
         purge(&mut tagged, tag, n, at(n) + lives);
         if n % 4096 == 0 {
-            tagged.forget(at(n), Number::MAX);
+            tagged.forget(at(n), Number::MAX, &HashSet::new());
         }
         most = (most.0.max(tagged.len().0), most.1.max(tagged.len().1));
         assert!(tagged.tags.capacity() <= TAGS * 2, "the table never grows beyond what is stated");
@@ -114,14 +114,14 @@ fn however_many_tags_are_purged_at_once_they_stay_within_the_bound() {
 fn a_stamp_that_has_ended_covers_by_its_bucket_and_only_what_is_older() {
     let mut tagged = Tagged::new(LIFE);
     purge(&mut tagged, anywhere("t"), 5, DAY_MS);
-    tagged.forget(DAY_MS, Number::MAX);
+    tagged.forget(DAY_MS, Number::MAX, &HashSet::new());
     assert_eq!((tagged.len(), hard(&tagged, "h", "t")), ((0, 1), 5));
     let end = DAY_MS + millis(LIFE + SLACK);
-    tagged.forget(end - 1, Number::MAX);
+    tagged.forget(end - 1, Number::MAX, &HashSet::new());
     assert_eq!(hard(&tagged, "h", "t"), 5, "a record from before it may still be there");
-    tagged.forget(end, 4);
+    tagged.forget(end, 4, &HashSet::new());
     assert_eq!(hard(&tagged, "h", "t"), 5, "a fill from before it is under way");
-    tagged.forget(end, 5);
+    tagged.forget(end, 5, &HashSet::new());
     assert_eq!((tagged.len(), tagged.places.len()), ((0, 0), 0));
 }
 
@@ -182,4 +182,18 @@ fn a_response_whose_tags_are_not_known_is_covered_by_its_areas_alone() {
     assert!(!stamps.forbids(of("http://h/a", &some), 5));
     stamps.apply(Scope::Area(super::super::Area::Route(RouteId::of("r"))), Force::Hard, 6);
     assert_eq!(stamps.stood(of("http://h/a", &none)).hard, 6);
+}
+
+#[test]
+fn one_host_takes_no_more_than_its_share_of_stamps() {
+    let mut tagged = Tagged::new(LIFE);
+    let (a, b) = (Within::of("a"), Within::of("b"));
+    for n in 0..OF_HOST as u64 {
+        purge(&mut tagged, TagName { within: a, tag: n }, n + 1, DAY_MS);
+    }
+    let has = |within| tagged.has_place(TagName { within, tag: u64::MAX }, usize::MAX);
+    assert_eq!([has(a), has(b), has(Within::ANYWHERE)], [false, true, true]);
+    assert!(tagged.has_place(TagName { within: a, tag: 0 }, usize::MAX), "it has a stamp already");
+    tagged.forget(DAY_MS, Number::MAX, &HashSet::new());
+    assert!(tagged.has_place(TagName { within: a, tag: u64::MAX }, usize::MAX), "they have ended");
 }
