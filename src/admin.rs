@@ -24,6 +24,7 @@ mod replay;
 mod rights;
 mod settings;
 mod v1;
+mod warm;
 mod webhook;
 
 pub use crate::key::purge::Purge;
@@ -32,6 +33,7 @@ pub use listener::{Limits, Places};
 pub use purge::PurgeRequest;
 pub use rights::{Place, Right, Token, Where, needed};
 pub use settings::Settings;
+pub use warm::{WarmRequest, Warming};
 pub use webhook::{Purges, Webhook, check as check_webhook};
 
 use replay::Replays;
@@ -61,6 +63,8 @@ pub trait AdminBackend: Send + Sync + 'static {
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem>;
     /// Has the log say what the token of this name was refused, and why.
     fn refused(&self, by: &str, what: &str, why: &str);
+    /// Has URLs fetched.
+    fn warm(&self, asked: WarmRequest) -> Result<Warming, Problem>;
     /// Begins the drain, as SIGTERM does.
     fn drain(&self);
     /// The time.
@@ -141,6 +145,7 @@ pub fn router(desk: Arc<dyn AdminBackend>, settings: Settings, purges: &Purges) 
         .route("/records", get(v1::records))
         .route("/explain", get(v1::explain_url).post(v1::explain))
         .route("/purge", post(purge::purge))
+        .route("/warm", post(warm::warm))
         .route("/drain", post(v1::drain))
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::wrong_method)

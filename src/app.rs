@@ -39,6 +39,7 @@ mod settings;
 mod sockets;
 mod stores;
 mod upstreams;
+mod warming;
 
 pub use descriptors::raise as raise_descriptors;
 pub use life::{Exit, Signals};

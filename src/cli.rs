@@ -22,6 +22,7 @@ mod manual;
 mod print;
 mod purge;
 mod trial;
+mod warm;
 
 /// Exit code: the settings are wrong, or no instance can be built from them.
 const BAD_SETTINGS: u8 = 2;
@@ -53,6 +54,8 @@ enum Command {
     Ls(ls::Ls),
     /// Purge URLs, tags, prefixes, hosts, routes, or everything.
     Purge(purge::Purge),
+    /// Fetch URLs before clients ask for them, behind all that clients wait for.
+    Warm(warm::Warm),
     /// Start a fleet with these settings on this machine, break its parts under load, and say which
     /// promises held. Touches nothing that is in use.
     Drill(drill::Drill),
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
             Command::Try(trial) => trial::run(trial).await,
             Command::Ls(ls) => ls::ls(ls).await,
             Command::Purge(purge) => purge::purge(purge).await,
+            Command::Warm(warm) => warm::warm(warm).await,
             Command::Drill(drill) => drill::run(drill).await,
             Command::Sweep(config) => sweep(&config).await,
             Command::Completions { shell } => manual::completions(&mut Cli::command(), shell),

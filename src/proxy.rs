@@ -31,6 +31,7 @@
 //! | `explain` | what would be done with a request, in words; flights under way | `request`, `outcome`, `state`, `lookup`, `respond` |
 //! | `member_host` | what a fleet member asks of the proxy while it follows the store | `purge` |
 //! | `handle` | the path of a request from its head to its response | `cause`, `request`, `outcome`, `state`, `lookup`, `respond`, `fill`, `port_purge`, `pass`, `miss` |
+//! | `warm` | fills that no client waits for, asked for by operators | `cause`, `request`, `state`, `respond`, `miss`, `handle` |
 //! | `listener` | the data port: connections in, requests to the proxy | `settings`, `cause`, `connection`, `sheets`, `request`, `state`, `respond`, `handle` |
 //!
 //! # Cancel safety
@@ -44,6 +45,7 @@ pub use request::Client;
 pub use respond::body::ReplyBody;
 pub use settings::{Server, Settings};
 pub use state::{Parts, Proxy};
+pub use warm::{WarmEnd, Warmed};
 
 use std::sync::Arc;
 
@@ -76,6 +78,7 @@ pub(crate) mod respond;
 pub mod settings;
 pub(crate) mod sheets;
 pub(crate) mod state;
+pub(crate) mod warm;
 
 /// The entry points of the proxy. Each calls into the room that implements it.
 impl Proxy {
@@ -127,6 +130,11 @@ impl Proxy {
     /// Has the log say what an operator's token was refused.
     pub fn refused_operator(&self, by: &str, what: &str, why: &str) {
         self.observer.refused_operator(by, what, why);
+    }
+
+    /// Asks for a URL, so that its response is there when a client does; gives way to clients.
+    pub async fn warm(self: &Arc<Self>, url: &str, fields: &HeaderMap) -> Warmed {
+        warm::warm(self, url, fields).await
     }
 
     /// Flights under way, oldest first, at most `limit`.

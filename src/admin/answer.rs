@@ -38,6 +38,13 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)
     }
 
+    /// As many lists of URLs are warmed as may be at a time.
+    pub fn too_many_warms(most: usize) -> Self {
+        let detail = format!("{most} lists are being warmed already");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_warms", detail);
+        Self { retry_after: Some(10), ..problem }
+    }
+
     pub(super) fn new(status: StatusCode, error: &'static str, detail: impl Into<String>) -> Self {
         Self { status, error, detail: detail.into(), retry_after: None }
     }

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -79,6 +80,12 @@ struct ConnectionSlot {
     gives_way: Arc<Notify>,
 }
 
+/// An answer that is made as it goes. Dropped, its connection is idle.
+struct BusySlot {
+    places: Arc<Places>,
+    id: u64,
+}
+
 /// The longest head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// Content over the limit is read up to this many bytes: many clients read the answer only when they
@@ -124,7 +131,14 @@ where
         let router = router.clone();
         async move {
             let response = answer(router, request, limits.header_timeout, place).await;
-            place.set(SlotState::Idle);
+            let response = if response.body().size_hint().exact().is_some() {
+                place.set(SlotState::Idle);
+                response
+            } else {
+                // It is made as it goes: until its end the connection does not give way.
+                let until = place.busy();
+                response.map(|body| Body::new(body.map_frame(move |frame| until.passes(frame))))
+            };
             Ok::<_, Infallible>(response)
         }
     });
@@ -253,6 +267,12 @@ impl Places {
         Some(ConnectionSlot { places: self.clone(), id, gives_way })
     }
 
+    fn set(&self, id: u64, standing: SlotState) {
+        if let Some(seat) = self.lock().taken.get_mut(&id) {
+            (seat.standing, seat.since) = (standing, Instant::now());
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Seats> {
         // No code under this lock panics in the middle of a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -263,9 +283,11 @@ impl Places {
 
 impl ConnectionSlot {
     fn set(&self, standing: SlotState) {
-        if let Some(seat) = self.places.lock().taken.get_mut(&self.id) {
-            (seat.standing, seat.since) = (standing, Instant::now());
-        }
+        self.places.set(self.id, standing);
+    }
+
+    fn busy(&self) -> BusySlot {
+        BusySlot { places: self.places.clone(), id: self.id }
     }
 
     /// When the connection has been silent for too long; none while its request is read or answered, which
@@ -278,6 +300,20 @@ impl ConnectionSlot {
             SlotState::Idle => Some(seat.since + limits.idle_timeout),
             SlotState::Sending | SlotState::Answered => None,
         }
+    }
+}
+
+impl BusySlot {
+    /// Holds on to this while frames pass.
+    #[allow(clippy::unused_self, reason = "what passes frames owns it")]
+    fn passes<T>(&self, frame: T) -> T {
+        frame
+    }
+}
+
+impl Drop for BusySlot {
+    fn drop(&mut self) {
+        self.places.set(self.id, SlotState::Idle);
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Right {
     Read,
     /// Purge.
     Purge,
+    /// Have URLs fetched.
+    Warm,
     /// Begin the drain.
     Drain,
 }
@@ -64,6 +66,7 @@ pub struct Place {
 pub fn needed(method: &Method, path: &str) -> Right {
     match path.rsplit('/').next() {
         Some("purge") => Right::Purge,
+        Some("warm") => Right::Warm,
         Some("drain") if *method == Method::POST => Right::Drain,
         _ => Right::Read,
     }
@@ -315,6 +318,7 @@ mod tests {
             (Method::GET, "/v1/status", Right::Read),
             (Method::POST, "/v1/explain", Right::Read),
             (Method::POST, "/v1/purge", Right::Purge),
+            (Method::POST, "/v1/warm", Right::Warm),
             (Method::POST, "/v1/drain", Right::Drain),
             (Method::GET, "/purge", Right::Purge),
         ] {

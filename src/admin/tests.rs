@@ -4,6 +4,8 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::json;
 
+use futures_util::StreamExt as _;
+
 use super::*;
 use crate::secret::Secret;
 
@@ -56,6 +58,9 @@ impl AdminBackend for Fake {
         }
         self.purged.lock().expect("no panic holds it").push(order);
         Ok(json!({}))
+    }
+    fn warm(&self, asked: WarmRequest) -> Result<Warming, Problem> {
+        Ok(futures_util::stream::iter(asked.urls).map(Value::from).boxed())
     }
     fn drain(&self) {}
     fn wall_ms(&self) -> WallMs {

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use url::{Position, Url};
 
-use super::App;
 use super::upstreams::Load;
-use crate::admin::{AdminBackend, ExplainRequest, Place, Problem, PurgeRequest, Readiness, RecordsRequest};
+use super::{App, warming};
+use crate::admin::{
+    AdminBackend, ExplainRequest, Place, Problem, PurgeRequest, Readiness, RecordsRequest, WarmRequest,
+    Warming,
+};
 use crate::clock::{Clock as _, SystemClock, WallMs};
 use crate::config::Settings;
 use crate::policy::RouteId;
@@ -25,11 +28,13 @@ use crate::upstream::{self, HostRule};
 pub(super) struct AdminAdapter {
     app: Arc<App>,
     knock: mpsc::Sender<()>,
+    /// How many lists may be warmed at a time.
+    warms: Arc<Semaphore>,
 }
 
 impl AdminAdapter {
     pub(super) fn new(app: Arc<App>, knock: mpsc::Sender<()>) -> Self {
-        Self { app, knock }
+        Self { app, knock, warms: Arc::new(Semaphore::new(warming::LISTS)) }
     }
 }
 
@@ -127,6 +132,12 @@ impl AdminBackend for AdminAdapter {
             }
             Err(error @ PurgeError::Store(_)) => Err(Problem::unavailable(error.to_string())),
         }
+    }
+
+    fn warm(&self, asked: WarmRequest) -> Result<Warming, Problem> {
+        let turn = self.warms.clone().try_acquire_owned();
+        let turn = turn.map_err(|_| Problem::too_many_warms(warming::LISTS))?;
+        Ok(warming::warm(&self.app, asked, turn, self.app.node.proxy.ends()))
     }
 
     fn drain(&self) {

@@ -147,30 +147,50 @@ async fn send(
     path: &str,
     request: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
 ) -> Answer {
-    let client = match client() {
-        Ok(client) => client,
-        Err(error) => return Answer::Refused(error),
+    match sent(settings, path, request).await {
+        Ok(response) => {
+            let text = response.text().await.unwrap_or_default();
+            Answer::Said(serde_json::from_str(&text).unwrap_or(Value::Null))
+        }
+        Err(answer) => answer,
+    }
+}
+
+/// Posts to the operator's port. Returns the answer from its head on: its content comes bit by bit.
+pub(super) async fn begin(
+    settings: &Settings,
+    path: &str,
+    content: &Value,
+) -> Result<reqwest::Response, Answer> {
+    let post = |client: &reqwest::Client, url: String| {
+        client.post(url).header("content-type", "application/json").body(content.to_string())
     };
+    sent(settings, path, post).await
+}
+
+async fn sent(
+    settings: &Settings,
+    path: &str,
+    request: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
+) -> Result<reqwest::Response, Answer> {
+    let client = client().map_err(Answer::Refused)?;
     let mut request = request(&client, format!("http://{}{path}", door(settings)));
     if let Some(token) = settings.admin.token_for(needed(&http::Method::POST, path)) {
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
     }
-    match request.send().await {
-        Err(error) if error.is_connect() => {
+    let response = request.send().await.map_err(|error| {
+        if error.is_connect() {
             Answer::NobodyThere(format!("{}: {error}", settings.admin.listen))
+        } else {
+            Answer::Refused(error.to_string())
         }
-        Err(error) => Answer::Refused(error.to_string()),
-        Ok(response) => {
-            let status = response.status();
-            let text = response.text().await.unwrap_or_default();
-            let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-            if status.is_success() {
-                Answer::Said(value)
-            } else {
-                let detail =
-                    value["detail"].as_str().map_or(text.as_str(), |detail| detail).trim().to_owned();
-                Answer::Refused(format!("{status}: {detail}"))
-            }
-        }
+    })?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
     }
+    let text = response.text().await.unwrap_or_default();
+    let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    let detail = value["detail"].as_str().map_or(text.as_str(), |detail| detail).trim();
+    Err(Answer::Refused(format!("{status}: {detail}")))
 }

@@ -123,7 +123,7 @@ fn tokens(settings: &Settings, problems: &mut Problems<'_>) {
             wrong("token", "it is empty");
         }
         if token.may.is_empty() {
-            wrong("may", "it may do nothing: \"read\", \"purge\" or \"drain\" is meant");
+            wrong("may", "it may do nothing: \"read\", \"purge\", \"warm\" or \"drain\" is meant");
         }
         let known = |name: &String| settings.routes.iter().any(|route| route.route.name == *name);
         if let Some(name) = token.within.routes.0.iter().find(|name| !known(name)) {

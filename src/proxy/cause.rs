@@ -42,6 +42,17 @@ pub(crate) enum Cause {
     NotPurged(NotPurged),
 }
 
+/// Returns whether an error of this word is for want of a place, or of the store: the same request may do better a
+/// moment later.
+pub(crate) fn is_for_now(word: &str) -> bool {
+    let refused = [Refused::StoreDown, Refused::Deadline, Refused::Unwanted].map(Cause::Refused);
+    let limited = ErrorKind::Limited { status: 503, seconds: 0 };
+    let queued =
+        [ErrorKind::QueueFull, ErrorKind::QueueTimeout, ErrorKind::Unwanted, limited, ErrorKind::Local];
+    let causes = refused.into_iter().chain([Cause::Waiters]).chain(queued.map(Cause::Upstream));
+    causes.map(Cause::as_str).any(|one| one == word)
+}
+
 /// Why a purge on the data port was not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotPurged {

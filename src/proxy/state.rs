@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::body::Bodies;
 use crate::catalog::Catalog;
 use crate::clock::Dice;
-use crate::drain::Signal;
+use crate::drain::{Guard, Signal};
 use crate::dust::{Dust, Number};
 use crate::flight::{self, Flight};
 use crate::key::Key;
@@ -159,6 +159,11 @@ impl Proxy {
     /// Sets the fleet's id, which was not known at the start. Only the first call counts.
     pub fn joins(&self, fleet: String) {
         self.hop_headers.joins(fleet);
+    }
+
+    /// Tells when the end of the process begins, and holds it up until it is dropped.
+    pub fn ends(&self) -> Guard {
+        self.drain.guard()
     }
 
     /// The routes in matching order.

@@ -52,5 +52,6 @@ mod trouble;
 mod unstored;
 mod upgrade;
 mod vary;
+mod warm;
 mod webhooks;
 mod without_store;

@@ -15,6 +15,7 @@ use crate::proxy::request::access::RequestLog;
 
 pub use crate::proxy::request::broken::Broken;
 use crate::proxy::respond::multipart::Multipart;
+use crate::telemetry::Access;
 use crate::{body, upstream};
 
 /// Where the bytes come from.
@@ -88,6 +89,11 @@ impl ReplyBody {
     pub(crate) fn with_ticket(mut self, ticket: Box<RequestLog>) -> Self {
         self.ticket = Some(ticket);
         self
+    }
+
+    /// The request's line in the log, until it is written.
+    pub(crate) fn line(&self) -> Option<&Access> {
+        self.ticket.as_ref().map(|ticket| &ticket.line)
     }
 
     fn note(&mut self, bytes: &Bytes) {
