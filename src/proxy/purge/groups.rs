@@ -55,7 +55,9 @@ async fn purge_groups(proxy: &Proxy, scopes: &[Scope]) {
     for scopes in scopes.chunks(AT_A_TIME) {
         if fails {
             // The store is not asked again for each of them.
-            scopes.iter().for_each(|scope| owe(proxy, *scope));
+            for scope in scopes {
+                owe(proxy, *scope);
+            }
             continue;
         }
         let write = |scope| proxy.flight.bounded(proxy.stamps.write_tags(&*proxy.dust, scope));

@@ -25,9 +25,8 @@ impl Counting {
         // One assignment changes it: a panic elsewhere broke nothing.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (left, since) = state.unwrap_or((MOST, now));
-        let more = (now - since).as_secs_f64() * PER_SECOND as f64;
-        // Longer than this makes no difference, so it fits.
-        let left = left.saturating_add(more.min(MOST as f64) as usize).min(MOST);
+        let more = (now - since).as_micros().saturating_mul(PER_SECOND as u128) / 1_000_000;
+        let left = left.saturating_add(usize::try_from(more).unwrap_or(MOST)).min(MOST);
         *state = Some((0, now));
         left.max(LEAST)
     }

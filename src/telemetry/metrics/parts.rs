@@ -221,7 +221,7 @@ impl DustMetrics {
             clock_steps: to.counter("clock_steps_total", "Times this machine's clock was set."),
             clock_offset: to.fraction("clock_offset_seconds", "The store's clock minus this instance's."),
             purge_number: to.gauge("purge_last_number", "The highest stamp applied here."),
-            stamps_owed: to.gauge("stamps_owed", "URLs whose stamp the store has not taken yet."),
+            stamps_owed: to.gauge("stamps_owed", "Stamps that the store has not taken yet."),
         }
     }
 

@@ -136,10 +136,9 @@ impl Stamps {
     ///
     /// If dropped half-way, some are written.
     pub async fn pay(&self, dust: &dyn Dust, purse: &Purse) -> Result<Paid, Error> {
-        let (debts, tags): (Vec<(KeyHash, Debt)>, Vec<(Scope, Number)>) = {
+        let (debts, tags) = {
             let book = self.owed.book();
-            let urls = book.debts.iter().map(|(url, debt)| (*url, *debt)).collect();
-            (urls, book.tags.iter().map(|(tags, number)| (*tags, *number)).collect())
+            (book.debts.clone(), book.tags.clone())
         };
         if debts.is_empty() && tags.is_empty() {
             return Ok(Paid::default());
