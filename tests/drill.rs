@@ -113,6 +113,7 @@ fn promises_hold_and_nothing_is_left_behind() {
     assert_eq!(said.row("cold")[1..6], ["held", "8", "1", "0", "0"]);
     assert_eq!(said.row("private")[1..6], ["held", "8", "8", "0", "0"]);
     assert_eq!(said.row("purge-during-fill")[1..6], ["held", "8", "2", "0", "0"]);
+    assert_eq!(said.row("purge-by-tag")[1..6], ["held", "8", "2", "0", "0"]);
     // Of a store in its process there is nothing to kill.
     assert_eq!(said.row("store-killed")[1], "n/a");
     assert_eq!(place.files(), Vec::<PathBuf>::new());

@@ -154,7 +154,12 @@ impl Fleet {
     /// # Errors
     /// In words, if that was not done.
     pub async fn purge(&self, number: usize, url: &str) -> Result<Value, String> {
-        let text = self.ask(number, Method::POST, "/v1/purge", Some(json!({ "url": url }))).await?;
+        self.purge_what(number, json!({ "url": url })).await
+    }
+
+    /// Purges whatever that names, at an instance.
+    pub async fn purge_what(&self, number: usize, what: Value) -> Result<Value, String> {
+        let text = self.ask(number, Method::POST, "/v1/purge", Some(what)).await?;
         serde_json::from_str(&text).map_err(|error| error.to_string())
     }
 

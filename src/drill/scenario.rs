@@ -61,6 +61,8 @@ pub enum Scenario {
     RollingRestart,
     /// A URL is purged while it is fetched.
     PurgeDuringFill,
+    /// A tag is purged during a fill of what has it.
+    PurgeByTag,
     /// A URL is purged, and another is edited by POST, more often than the origin can answer.
     PurgeStorm,
     /// Stored segments of a complete body and of a growing one are removed.
@@ -73,7 +75,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All scenarios, in the order in which they are played.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Warm,
         Self::Cold,
         Self::Drip,
@@ -84,6 +86,7 @@ impl Scenario {
         Self::ShortLived,
         Self::Failing,
         Self::PurgeDuringFill,
+        Self::PurgeByTag,
         Self::PurgeStorm,
         Self::LeaderKilledAtHead,
         Self::LeaderKilledInBody,
@@ -118,6 +121,7 @@ impl Scenario {
             Self::StoreFrozen => "store-frozen",
             Self::RollingRestart => "rolling-restart",
             Self::PurgeDuringFill => "purge-during-fill",
+            Self::PurgeByTag => "purge-by-tag",
             Self::PurgeStorm => "purge-storm",
             Self::BodiesLost => "bodies-lost",
             Self::RebornStore => "reborn-store",
@@ -147,6 +151,7 @@ impl Scenario {
             Self::StoreFrozen => "the store says nothing more while clients wait",
             Self::RollingRestart => "instances end and start one after another, under load",
             Self::PurgeDuringFill => "a URL is purged while it is fetched, and asked for again",
+            Self::PurgeByTag => "a tag is purged while a response that has it is fetched",
             Self::PurgeStorm => {
                 "a URL is purged, and another posted to, more often than the origin can answer"
             }
@@ -207,7 +212,8 @@ pub async fn play(scenario: Scenario, bench: &mut Bench) -> Result<Row, Failed> 
         Scenario::StoreKilled => store::away(bench, super::relay::RelayState::Down).await,
         Scenario::StoreFrozen => store::away(bench, super::relay::RelayState::Frozen).await,
         Scenario::RollingRestart => rolling::restart(bench).await?,
-        Scenario::PurgeDuringFill => purge::during_fill(bench).await,
+        Scenario::PurgeDuringFill => purge::during_fill(bench, scenario.name(), purge::By::Url).await,
+        Scenario::PurgeByTag => purge::during_fill(bench, scenario.name(), purge::By::Tag).await,
         Scenario::PurgeStorm => storm::storm(bench).await,
         Scenario::BodiesLost => lost::bodies(bench).await,
         Scenario::RebornStore => match lost::reborn(bench).await {

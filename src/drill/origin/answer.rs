@@ -26,6 +26,9 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// The field that tells clients the version of the body.
 pub const VERSION: HeaderName = HeaderName::from_static("drill-version");
 
+/// Names the tag that a response is purged by.
+const TAG: HeaderName = HeaderName::from_static("surrogate-key");
+
 /// What is sent in response, decided when the request comes.
 struct Order {
     fails: Option<u16>,
@@ -102,6 +105,8 @@ fn order(desk: &Arc<Desk>, instance: usize, request: &Request<Incoming>) -> Opti
     let part = from.filter(|_| kind == Kind::Part).unwrap_or(0)..script.size;
     let mut fields = vec![
         (CACHE_CONTROL, script.cache_control.to_owned()),
+        // Its tag is its path.
+        (TAG, path.clone()),
         (VERSION, version.to_string()),
         (CONTENT_TYPE, "application/octet-stream".to_owned()),
     ];

@@ -1,5 +1,7 @@
 //! A purge while a fill is in flight.
 
+use serde_json::json;
+
 use super::{seen, unasked};
 use crate::drill::bench::Bench;
 use crate::drill::client::ASKED_HOST;
@@ -7,9 +9,16 @@ use crate::drill::observations::{End, Seen};
 use crate::drill::origin::script::Script;
 use crate::drill::promise::Promise;
 
-pub(super) async fn during_fill(bench: &mut Bench) -> (Seen, Vec<Promise>) {
+/// How what is purged is named.
+#[derive(Clone, Copy)]
+pub(super) enum By {
+    Url,
+    Tag,
+}
+
+pub(super) async fn during_fill(bench: &mut Bench, name: &str, by: By) -> (Seen, Vec<Promise>) {
     let script = Script { hold: Some(50), ..Script::stream(bench.plan.delay) };
-    let path = bench.path("purge-during-fill", script);
+    let path = bench.path(name, script);
     let before = bench.herd(bench.plan.clients.div_ceil(2), &path);
     let patience = script.takes() + std::time::Duration::from_secs(10);
     let Some(leader) = bench.origin.reached(&path, patience).await else {
@@ -19,7 +28,11 @@ pub(super) async fn during_fill(bench: &mut Bench) -> (Seen, Vec<Promise>) {
     };
     // On another instance, if there is one.
     let other = (leader + 1) % bench.plan.instances;
-    let purged = bench.fleet.purge(other, &format!("http://{ASKED_HOST}{path}")).await;
+    let what = match by {
+        By::Url => json!({ "url": format!("http://{ASKED_HOST}{path}") }),
+        By::Tag => json!({ "tag": path }),
+    };
+    let purged = bench.fleet.purge_what(other, what).await;
     let after = bench.herd(bench.plan.clients.div_ceil(2), &path);
     let mut limit = bench.limit("1.2 × origin", script.takes().mul_f64(1.2));
     limit.allowance += bench.allowance;
