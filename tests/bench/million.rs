@@ -1,4 +1,4 @@
-//! What a million records in memory cost a lookup, and how long lookups wait while the tier is filled, swept,
+//! What a million records in memory cost a lookup, what a purge by tag costs them, and how long lookups wait while the tier is filled, swept,
 //! made room in and cleared.
 //!
 //! `cargo bench --bench million [-- RECORDS]`. It needs some 3 GB of memory. A pause is the longest time that
@@ -13,11 +13,19 @@ mod parts {
 }
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dustgate::tier::{Stamps, Tier};
-use parts::objects::{NOW, filled, stored, url};
+use bytes::Bytes;
+use dustgate::clock::{Clock, Dice, SystemClock};
+use dustgate::dust::Embedded;
+use dustgate::dust::embedded::Limits;
+use dustgate::policy::Rules;
+use dustgate::record::{Record, Tag};
+use dustgate::tier::stamps::{Force, Scope, TagName, Within};
+use dustgate::tier::{Covered, Held, Stamps, Stored, Tier};
+use parts::objects::{NOW, filled, record, stored, url};
 
 const LOOKUPS: usize = 200_000;
 
@@ -26,6 +34,7 @@ fn main() {
     let count = words.find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
     lookups(count);
     pauses(count);
+    purges(count);
 }
 
 /// Nanoseconds of a lookup among few records and among many, and how they stand to each other.
@@ -110,4 +119,57 @@ fn during(what: &str, tier: &Tier, count: usize, work: impl FnOnce()) {
         let (longest, over) = watcher.join().unwrap();
         println!("{what}: took {took:.0?}, longest pause {longest:.1?}, {over} above 10 ms");
     });
+}
+
+/// A purge by a tag that a tenth of the records has: how long it takes, what it takes in memory, and what a hit
+/// costs before it, at the first look after it, and then.
+fn purges(count: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let tier = Tier::new(4 << 30);
+    for n in 0..count {
+        let tag = Tag::new(if n % 10 == 0 { "tenth" } else { "other" }).unwrap();
+        let record = Record { tags: [tag].into_iter().collect(), ..record(n, NOW + 60_000) };
+        tier.keep(Arc::new(Stored::new(record, &Rules::default(), Some(Bytes::from(vec![b'x'; 1024])))));
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let dust = Embedded::memory_with(clock, Limits::default(), &Dice::seeded(1));
+    let stamps = Stamps::new("dustgate", Duration::from_hours(1));
+    let judge = |n: usize| match tier.find(&url(n)) {
+        Some(Held::Stored(stored)) => stored.covered(&stamps) == Covered::Hard,
+        _ => panic!("it is held"),
+    };
+    let round = |what: &str| {
+        let (began, mut void) = (Instant::now(), 0);
+        for n in 0..count {
+            void += usize::from(judge(black_box(n)));
+        }
+        let each = began.elapsed() / u32::try_from(count).unwrap();
+        println!("{what}: {each:?} each, {void} of {count} void");
+    };
+    round("hits before any purge");
+    let (before, began) = (resident_kib(), Instant::now());
+    let name = TagName { within: Within::ANYWHERE, tag: Tag::new("tenth").unwrap().hash() };
+    runtime.block_on(stamps.write_tag(&dust, name, Force::Hard)).unwrap();
+    let (took, after) = (began.elapsed(), resident_kib());
+    println!("a purge by tag, in a store in memory: {took:?}, {} KiB more", after.saturating_sub(before));
+    let began = Instant::now();
+    let counted = runtime.block_on(tier.count(65_536, |stored| stored.covered(&stamps) == Covered::Hard));
+    println!("counting what it covers among {}: {:?}, {}", counted.looked_at, began.elapsed(), counted.found);
+    round("the first look after it");
+    round("the next");
+    let began = Instant::now();
+    for n in 0..100_000_u64 {
+        let name = TagName { within: Within::ANYWHERE, tag: n.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+        stamps.apply(Scope::Tag(name), Force::Hard, 1_000 + n);
+    }
+    println!("100000 tags more: {:?}, {} KiB more", began.elapsed(), resident_kib().saturating_sub(after));
+    round("the first look after them");
+    round("the next");
+}
+
+/// What the process has in memory, in KiB; 0 where that is not told.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }

@@ -1,7 +1,10 @@
 //! A purge holds on every instance that confirmed it, whatever is in flight and in whichever store they meet: the suite
 //! says which (`meet`).
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::meet::fleet;
 use crate::support::fleet::{Fleet, SLACK, name, timed, waits};
@@ -235,5 +238,41 @@ async fn an_instance_that_does_not_hear_a_purge_is_named_and_does_not_serve_the_
     fleet.of[1].signal("CONT");
     for reply in all((0..6).map(|_| fleet.of[1].get("/a").send())).await {
         reply.assert(200, "the new");
+    }
+}
+
+/// In real time: the process itself stands still, and the store's clock says when its trust is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_stands_still_for_twenty_seconds_never_serves_what_was_purged_by_tag_meanwhile() {
+    const TRUST: Duration = Duration::from_secs(3);
+    let adjust = |setup: Setup| setup.dust("trust = \"3s\"").dust("when_unsure = \"validate\"");
+    let fleet = fleet(3, adjust).await;
+    for path in ["/a", "/b"] {
+        fleet.origin.on_each(path, |seen| {
+            Answer::cacheable(["the old", "the new"][seen.nth.min(2) - 1]).field("xkey", "t")
+        });
+        fleet.of[0].fill(path).await;
+        fleet.settled(path, "the old").await;
+    }
+    let frozen = name(&fleet.of[1]).await;
+    let began = Instant::now();
+    fleet.of[1].signal("STOP");
+    let mut named = false;
+    while began.elapsed() < Duration::from_secs(20) {
+        let asked = Instant::now();
+        let said = fleet.of[0].purge(&json!({"tag": "t"})).await;
+        assert!(asked.elapsed() <= TRUST + Duration::from_secs(1), "{:?}: {said}", asked.elapsed());
+        assert_eq!(said["confirmed"].as_array().unwrap().len(), 2, "{said}");
+        // Once its lease is over it is no instance any more.
+        named |= said["silent"] == json!([frozen]);
+        fleet.of[2].get("/a").await.assert(200, "the new");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(named);
+    fleet.of[1].signal("CONT");
+    for path in ["/a", "/b"] {
+        for reply in all((0..6).map(|_| fleet.of[1].get(path).send())).await {
+            reply.assert(200, "the new");
+        }
     }
 }

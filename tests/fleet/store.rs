@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::fleet::{Fleet, SLACK, timed, waits};
@@ -32,6 +33,11 @@ impl Fleet {
             Away::Killed => self.redis.restart().await,
             Away::Frozen => self.redis.signal("-CONT"),
         }
+        self.is_back().await;
+    }
+
+    /// The same, of a store that is back.
+    async fn is_back(&self) {
         let back = Instant::now();
         let mut tries = 0;
         while self.fetches_of_a_herd(&format!("/back/{tries}")).await > 1 {
@@ -267,4 +273,37 @@ async fn what_was_fetched_cut_off_gives_way_to_the_newer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_fetched_cut_off_gives_way_to_the_older_or_replaces_it() {
     a_cut_off_instance_comes_back(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_purged_by_tag_stays_purged_when_the_store_dies_and_comes_back_empty() {
+    let mut fleet = Fleet::of(3).await;
+    let paths = ["/a", "/b", "/c"];
+    for path in paths {
+        fleet.origin.on_each(path, |seen| {
+            Answer::cacheable(["the old", "the new"][seen.nth.min(2) - 1]).field("xkey", "t")
+        });
+        fleet.of[0].fill(path).await;
+        for reply in fleet.each(path).await {
+            reply.assert(200, "the old");
+        }
+    }
+    let said = fleet.of[1].purge(&json!({"tag": "t"})).await;
+    assert_eq!(said["confirmed"].as_array().unwrap().len(), 3, "{said}");
+    fleet.redis.kill();
+    for reply in fleet.each("/a").await {
+        reply.assert(200, "the new");
+    }
+    fleet.redis.restart().await;
+    for path in paths.iter().cycle().take(9) {
+        for reply in fleet.each(path).await {
+            reply.assert(200, "the new");
+        }
+    }
+    fleet.is_back().await;
+    for path in paths {
+        for reply in fleet.each(path).await {
+            reply.assert(200, "the new");
+        }
+    }
 }

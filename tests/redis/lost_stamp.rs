@@ -1,17 +1,19 @@
 //! A failover to a copy that lacks a purge, where another instance purges before the one that knows of the
 //! lost purge is back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use dustgate::clock::Dice;
 use dustgate::dust::{Dust, Number};
 use dustgate::key::KeyHash;
-use dustgate::record::Record;
-use dustgate::tier::stamps::{Force, Scope};
-use dustgate::tier::{Host, Member, News, Numbers, Own, Stamps, Stored, Tier, Trust, WhenUnsure, member};
+use dustgate::record::{Record, Tag};
+use dustgate::tier::stamps::{Force, Named, Scope, TagName, Within};
+use dustgate::tier::{
+    Covered, Host, Member, News, Numbers, Own, Stamps, Stored, Tier, Trust, WhenUnsure, member,
+};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -88,6 +90,15 @@ impl Instance {
     }
 }
 
+static MENU: LazyLock<Tag> = LazyLock::new(|| Tag::new("menu").expect("a tag"));
+
+/// How the stamps cover a response with the tag.
+fn of_menu(stamps: &Stamps, born: Number) -> Covered {
+    let key = "http://h/tagged";
+    let tags = [MENU.clone()];
+    stamps.covers(Named { key, tags: &tags, ..Named::from(KeyHash::of(key)) }, born, born)
+}
+
 #[tokio::test]
 async fn it_is_written_again() {
     let user = "user dustgate on >secret ~* &* +@all";
@@ -103,10 +114,14 @@ async fn it_is_written_again() {
     // The copy hears no more; then the primary is gone, and it takes its place.
     copies.set(Mode::LoseAnswers);
     let number = one.purge(lost).await;
+    let write =
+        one.stamps.write_tag(&*one.dust, TagName { within: Within::ANYWHERE, tag: MENU.hash() }, Force::Hard);
+    let tagged = write.await.expect("it is taken");
     primary.kill();
     replica.admin("REPLICAOF NO ONE");
     let two = Instance::start("two", replica.port).await;
     assert_eq!(two.stamps.hard(lost), 0, "it was lost");
+    assert_eq!(of_menu(&two.stamps, tagged - 1), Covered::No, "and so was this");
     assert!(two.purge(early).await > number);
     relay.leads_to(replica.port);
     // It hears of it as of every purge.
@@ -114,6 +129,7 @@ async fn it_is_written_again() {
     let three = Stamps::new("dustgate", LIVES);
     three.load(&*two.dust).await.expect("they are read");
     assert!(three.hard(lost) > number);
+    assert_eq!(of_menu(&three, tagged - 1), Covered::Hard, "what was born before the purge by tag");
 }
 
 /// Not only the one that wrote it knows when it ends.
