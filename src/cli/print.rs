@@ -17,6 +17,14 @@ pub(super) fn lines(text: impl Display) {
     let _ = write!(std::io::stdout(), "{}", printable(&text.to_string()));
 }
 
+/// Replaces the line of a terminal that shows how far a command has come; an empty one takes it away.
+pub(super) fn progress(text: impl Display) {
+    let mut terminal = std::io::stderr();
+    // A terminal that takes no more has nobody before it.
+    let _ = write!(terminal, "\r\x1b[K{}", printable(&text.to_string()));
+    let _ = terminal.flush();
+}
+
 /// A line beside the result.
 pub(super) fn note(text: impl Display) {
     let _ = writeln!(std::io::stderr(), "{}", printable(&text.to_string()));

@@ -1,7 +1,7 @@
 //! `dustgate warm`.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -182,15 +182,13 @@ impl Progress {
         if self.bar {
             let full = WIDTH * self.done / self.total.max(1);
             let (full, empty) = ("#".repeat(full), "-".repeat(WIDTH - full));
-            eprint!("\r[{full}{empty}] {}/{}", self.done, self.total);
-            // A terminal that takes no more has nobody before it.
-            let _ = std::io::stderr().flush();
+            print::progress(format_args!("[{full}{empty}] {}/{}", self.done, self.total));
         }
     }
 
     fn clear(&self) {
         if self.bar {
-            eprint!("\r\x1b[K");
+            print::progress("");
         }
     }
 

@@ -19,6 +19,7 @@ mod groups;
 pub(crate) mod invalidate;
 pub(crate) mod listing;
 mod matched;
+mod numbers;
 pub(crate) mod order;
 pub(crate) mod owed;
 

@@ -207,7 +207,7 @@ fn one_line_per_mistake() {
         ),
         (
             "[[admin.tokens]]\nname = \"x\"\ntoken = \"a\"\nmay = [\"purge\"]\nwhere = { hosts = [\"h:443\"] }",
-            "t.toml:5: admin.tokens.x.where.hosts: \"h:443\": keys leave this port out, so name the host alone",
+            "t.toml:5: admin.tokens.x.where.hosts = ***: \"h:443\": keys leave this port out, so name the host alone",
         ),
         (
             "[[routes]]\nname = \"r50007\"\nupstream = \"http://o\"\n[[routes]]\nname = \"r102831\"\npath = \"/x/*\"\nupstream = \"http://o\"",

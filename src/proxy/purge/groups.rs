@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::policy;
-use crate::proxy::purge::invalidate::made_up_number;
+use crate::proxy::purge::numbers::made_up_number;
 use crate::proxy::state::Proxy;
 use crate::tier::stamps::{Scope, TagName, Within};
 

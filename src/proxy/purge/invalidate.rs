@@ -24,6 +24,8 @@ use crate::key::target::{self, Target};
 use crate::key::{self, KeyHash};
 use crate::policy;
 use crate::proxy::purge::groups;
+use crate::proxy::purge::numbers::made_up_number;
+pub(crate) use crate::proxy::purge::numbers::number;
 use crate::proxy::request::CacheRequest;
 use crate::proxy::state::Proxy;
 use crate::proxy::state::under_way::{Counted, Heard};
@@ -105,12 +107,6 @@ pub(crate) fn before_unsafe(proxy: &Arc<Proxy>, request: &CacheRequest) -> Unsaf
     Unsafe { proxy: proxy.clone(), key, of, beside, sent: Arc::default(), counted, heard }
 }
 
-/// The highest number that this instance knows: responses to requests that are sent from now on are born
-/// under it.
-pub(crate) fn number(proxy: &Proxy) -> Number {
-    proxy.flight.seen().max(proxy.stamps.newest())
-}
-
 /// The key of a GET of a request's target, by the GET's route or else by its own.
 fn key_of(proxy: &Proxy, request: &CacheRequest) -> String {
     let route = proxy.route_of(&request.target).unwrap_or(&request.route);
@@ -178,14 +174,6 @@ async fn stamp(proxy: &Proxy, called: &Called, stood: Number, others: bool) -> O
             None
         }
     }
-}
-
-/// A number for a stamp that the store has not taken: exchanges that were sent before are below it, later
-/// ones are not.
-pub(super) fn made_up_number(proxy: &Proxy) -> Number {
-    let number = number(proxy) + 1;
-    proxy.flight.saw(number);
-    number
 }
 
 /// The ends of what this instance stores, remembers or fills that a stamp over this URL could cover. A fill
