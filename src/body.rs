@@ -84,7 +84,7 @@ pub use remote_reader::Tail;
 pub use settings::Settings;
 pub use spill::Spill;
 pub use store::Taking;
-pub use sweep::{Named, Names, Sweeper, Swept};
+pub use sweep::{Named, Names, Orphan, Orphans, Surveyed, Sweeper, Swept};
 pub use writer::{Finished, Writer};
 
 use blocks::Blocks;

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::app::{self, App, BuildError, Handed, Signals, Sockets};
-use crate::body::{Fate, OtherLife};
 use crate::clock::{Clock as _, Dice, SystemClock};
 use crate::config::{self, Settings};
 use crate::dust::Missing;
@@ -21,6 +20,7 @@ mod ls;
 mod manual;
 mod print;
 mod purge;
+mod sweep;
 mod trial;
 mod warm;
 
@@ -61,7 +61,7 @@ enum Command {
     Drill(drill::Drill),
     /// Remove stored bytes that no record names, and those of earlier lives of the store. Does two sweeps,
     /// while no instance sweeps.
-    Sweep(Config),
+    Sweep(sweep::Sweep),
     /// Print what makes a shell complete these commands.
     Completions {
         /// The shell.
@@ -97,7 +97,7 @@ pub fn main() -> ExitCode {
             Command::Purge(purge) => purge::purge(purge).await,
             Command::Warm(warm) => warm::warm(warm).await,
             Command::Drill(drill) => drill::run(drill).await,
-            Command::Sweep(config) => sweep(&config).await,
+            Command::Sweep(sweep) => sweep::run(&sweep).await,
             Command::Completions { shell } => manual::completions(&mut Cli::command(), shell),
             Command::Man => manual::page(Cli::command()),
         }
@@ -161,57 +161,6 @@ fn announce(format: Format, sockets: &Sockets) {
     }
     if let Ok(address) = sockets.admin_address() {
         print::note(format_args!("admin on http://{address}"));
-    }
-}
-
-async fn sweep(config: &Config) -> ExitCode {
-    let settings = match config.load() {
-        Ok(settings) => settings,
-        Err(code) => return code,
-    };
-    let app = match App::build(settings, "sweep", Log::null(), Missing::Fails).await {
-        Ok(app) => app,
-        Err(error) => return fail(BAD_SETTINGS, &error.to_string()),
-    };
-    match app.proxy().sweep_twice().await {
-        Ok((swept, others)) => {
-            print::line(format_args!(
-                "{} objects of {} B seen; {} removed ({} B freed); {} suspected, {} left half written by a crash removed",
-                swept.objects, swept.bytes, swept.removed, swept.freed, swept.suspects, swept.leftovers
-            ));
-            for other in others {
-                print::line(told_of(&other));
-            }
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(FAILED, &error.to_string()),
-    }
-}
-
-/// The line about an earlier life of the store.
-fn told_of(other: &OtherLife) -> String {
-    let idle = other.idle.as_secs() / 60;
-    match other.fate {
-        Fate::InUse => format!("life {}: in use {idle} min ago, left alone", other.id),
-        Fate::Waits => {
-            format!("life {}: {} B, untouched for {idle} min, left for now", other.id, other.bytes)
-        }
-        Fate::Going => {
-            format!(
-                "life {}: {} B left, untouched for {idle} min, the next sweeps go on",
-                other.id, other.bytes
-            )
-        }
-        Fate::Emptied => {
-            let bytes = other.bytes;
-            format!(
-                "life {}: {bytes} B removed, untouched for {idle} min, marker left for its fleet",
-                other.id
-            )
-        }
-        Fate::Removed => {
-            format!("life {}: {} B, untouched for {idle} min, removed", other.id, other.bytes)
-        }
     }
 }
 

@@ -38,7 +38,7 @@
 //! Dropping the future of [`Proxy::handle`], or the body of its response, means that the client has left. A
 //! fill that it started goes on in its own task (F4).
 
-pub use janitor::NotSwept;
+pub use janitor::{NotSwept, Survey};
 pub use pass::upload::Content;
 pub use purge::{MOST, Matched, Order, Purge, PurgeError, Purged, Wanted};
 pub use request::Client;
@@ -155,6 +155,11 @@ impl Proxy {
     /// Keeps memory and body store tidy until the drain begins.
     pub async fn keep_tidy(self: Arc<Self>, drain: Guard) {
         janitor::keep_tidy(&self, drain).await;
+    }
+
+    /// Says what sweeps would remove now, and removes nothing.
+    pub async fn survey(&self) -> Result<Survey, NotSwept> {
+        janitor::survey(self).await
     }
 
     /// Sweeps the body store as a command does: twice, so that nothing young is taken.

@@ -273,6 +273,34 @@ impl Bodies {
         Ok(Some(other(content.bytes, sign, Fate::Removed)))
     }
 
+    /// Looks at all other lives as a sweep does, and changes nothing. What would go now is [`Fate::Going`].
+    pub(super) async fn survey_others(&self) -> Result<Vec<OtherLife>, Error> {
+        let life = self.life();
+        let signed = self.store.marker(&life).await?.map(|(_, at)| at);
+        let now = signed.map_or(0, |at| at.min(self.clock.wall_ms()));
+        let mut found = Vec::new();
+        for id in self.store.lives().await?.into_iter().filter(|id| **id != *life) {
+            let marker = self.store.marker(&id).await?;
+            let Some(spans) = spans(&id, marker.as_ref().map(|(marker, _)| marker), &self.settings) else {
+                continue;
+            };
+            let content = self.content(&id).await?;
+            let sign = marker.map_or(0, |(_, at)| at).max(content.newest);
+            if sign == 0 {
+                continue;
+            }
+            let idle = Duration::from_millis(now.saturating_sub(sign));
+            let fate = match content.segments.is_empty() {
+                true if idle < spans.marker => Fate::Emptied,
+                _ if idle < spans.bytes / 2 => Fate::InUse,
+                _ if idle < spans.bytes => Fate::Waits,
+                _ => Fate::Going,
+            };
+            found.push(OtherLife { id, bytes: content.bytes, idle, fate });
+        }
+        Ok(found)
+    }
+
     async fn content(&self, id: &str) -> Result<LifeContent, Error> {
         let mut content = LifeContent::default();
         let life: Life = id.into();

@@ -19,6 +19,10 @@ use super::{Bodies, Error};
 use crate::clock::WallMs;
 use crate::record::{Life, Manifest};
 
+mod survey;
+
+pub use survey::{Orphan, Orphans, Surveyed};
+
 /// How many unnamed objects are remembered between two sweeps; more have to wait for a later sweep.
 const SUSPECTS: usize = 1_000_000;
 /// How many objects are removed at a time: a store that can delete many in one call gets one call.

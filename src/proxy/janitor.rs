@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 
-use crate::body::{Bodies, Named, Names, OtherLife, Sweeper, Swept};
-use crate::catalog::{FoundEntry, Listed, Page, Reading, Report, Survey};
+use crate::body::{Bodies, Named, Names, OtherLife, Surveyed, Sweeper, Swept};
+use crate::catalog::{self, FoundEntry, Listed, Page, Reading, Report};
 use crate::drain::Guard;
 use crate::dust::Usage;
 use crate::proxy::state::Proxy;
@@ -46,6 +46,17 @@ pub enum NotSwept {
     Listing,
 }
 
+/// What sweeps would remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// Of the body store.
+    pub bodies: Surveyed,
+    /// How many records would go for want of room.
+    pub records: u64,
+    /// The bytes that they and their bodies take.
+    pub freed: u64,
+}
+
 /// What an instance that does not sweep knows of the janitor's reports.
 #[derive(Debug, Default)]
 struct Heard {
@@ -59,7 +70,7 @@ enum Ledger<'a> {
     /// Read from the store, key by key.
     Read(&'a Proxy),
     /// As a listing of the store had them before the sweep began; `None` if there is no listing.
-    Listed(&'a Proxy, Option<Survey>),
+    Listed(&'a Proxy, Option<catalog::Survey>),
 }
 
 #[async_trait]
@@ -230,6 +241,21 @@ pub async fn sweep_twice(proxy: &Proxy) -> Result<(Swept, Vec<OtherLife>), NotSw
     swept.map(|swept| (swept, sweeper.others().to_vec()))
 }
 
+/// What sweeps would remove now, and why. Takes no lease, and removes and writes nothing.
+///
+/// # Errors
+/// A store did not answer.
+pub async fn survey(proxy: &Proxy) -> Result<Survey, NotSwept> {
+    let sweeper = Sweeper::new(proxy.bodies.clone());
+    let bodies = sweeper.survey(&Ledger::open(proxy).await).await.map_err(|_| NotSwept::Listing)?;
+    proxy.bodies.learn_used(bodies.bytes);
+    let mut excess = excess(proxy, &sweeper);
+    excess.bodies = excess.bodies.saturating_sub(bodies.going.bytes);
+    let coldest = choose(proxy, excess).await.ok_or(NotSwept::Unavailable)?;
+    let freed = coldest.iter().map(|one| one.body + one.entry).sum();
+    Ok(Survey { bodies, records: coldest.len() as u64, freed })
+}
+
 /// How much the stores hold too much, without what the next sweeps will remove anyway.
 fn excess(proxy: &Proxy, sweeper: &Sweeper) -> Excess {
     let entries = proxy.dust.room().map(|room| {
@@ -254,11 +280,21 @@ async fn make_room(proxy: &Proxy, sweeper: &mut Sweeper) {
     if excess.is_none() {
         return;
     }
+    let mut gone = 0u64;
+    for one in choose(proxy, excess).await.unwrap_or_default() {
+        gone += u64::from(give_up(proxy, &one, sweeper).await);
+    }
+    proxy.observer.made_room(gone);
+}
+
+/// The records that have to go, coldest first. None if the store does not answer.
+async fn choose(proxy: &Proxy, excess: Excess) -> Option<Vec<Candidate>> {
+    if excess.is_none() {
+        return Some(Vec::new());
+    }
     let mut coldest = Coldest::new(excess);
     let mut walk = proxy.catalog.walk();
-    loop {
-        let Ok(page) = proxy.catalog.next_page(&mut walk).await else { return };
-        let Some(page) = page else { break };
+    while let Some(page) = proxy.catalog.next_page(&mut walk).await.ok()? {
         let (tier, bodies) = (proxy.tier.clone(), proxy.bodies.clone());
         let read = tokio::task::spawn_blocking(move || candidates(&page, &tier, &bodies));
         for one in read.await.unwrap_or_default() {
@@ -268,11 +304,7 @@ async fn make_room(proxy: &Proxy, sweeper: &mut Sweeper) {
     if let Some(room) = proxy.dust.room() {
         coldest.keep_most(room.limit);
     }
-    let mut gone = 0u64;
-    for one in coldest.chosen() {
-        gone += u64::from(give_up(proxy, &one, sweeper).await);
-    }
-    proxy.observer.made_room(gone);
+    Some(coldest.chosen())
 }
 
 /// Removes a record under its key's lease, if it is still the one that was chosen.

@@ -44,6 +44,7 @@ mod sharing;
 mod store_tls;
 #[path = "../support/kit.rs"]
 mod support;
+mod sweep;
 mod tags;
 mod targets;
 mod trailers;
