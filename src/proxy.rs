@@ -108,8 +108,8 @@ impl Proxy {
     }
 
     /// Purges several things in one go.
-    pub async fn carry_out(&self, order: &Order) -> Result<Purged, PurgeError> {
-        purge::carry_out(self, order).await
+    pub async fn carry_out(self: &Arc<Self>, order: &Order) -> Result<Purged, PurgeError> {
+        purge::to_the_end(self, order).await
     }
 
     /// Lists records in memory that `shown` lets through, a page at a time. `None`: no list goes on there.

@@ -150,7 +150,8 @@ impl Where {
             }
             Purge::Url(url) => {
                 let has = place(url).is_some_and(|place| self.has(&place));
-                (!has).then(|| format!("{url:?}"))
+                // Without its query, as the log has it: values in it may be secret.
+                (!has).then(|| format!("{:?}", url.split('?').next().unwrap_or_default()))
             }
             Purge::Tag { tag, host } => return self.narrow_tag(tag, host.as_deref(), what),
         };

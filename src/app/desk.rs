@@ -30,11 +30,14 @@ pub(super) struct AdminAdapter {
     knock: mpsc::Sender<()>,
     /// How many lists may be warmed at a time.
     warms: Arc<Semaphore>,
+    /// The places that their requests have.
+    places: Arc<warming::Places>,
 }
 
 impl AdminAdapter {
     pub(super) fn new(app: Arc<App>, knock: mpsc::Sender<()>) -> Self {
-        Self { app, knock, warms: Arc::new(Semaphore::new(warming::LISTS)) }
+        let places = Arc::new(warming::places(&app));
+        Self { app, knock, warms: Arc::new(Semaphore::new(warming::LISTS)), places }
     }
 }
 
@@ -137,7 +140,7 @@ impl AdminBackend for AdminAdapter {
     fn warm(&self, asked: WarmRequest) -> Result<Warming, Problem> {
         let turn = self.warms.clone().try_acquire_owned();
         let turn = turn.map_err(|_| Problem::too_many_warms(warming::LISTS))?;
-        Ok(warming::warm(&self.app, asked, turn, self.app.node.proxy.ends()))
+        Ok(warming::warm(&self.app, &self.places, asked, turn, self.app.node.proxy.ends()))
     }
 
     fn drain(&self) {

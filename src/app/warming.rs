@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// The places of each upstream for what is warmed, by name.
-type Places = BTreeMap<Arc<str>, Arc<Semaphore>>;
+pub(super) type Places = BTreeMap<Arc<str>, Arc<Semaphore>>;
 
 /// The ends so far.
 #[derive(Default)]
@@ -37,19 +37,25 @@ struct Ends(Mutex<BTreeMap<&'static str, usize>>);
 struct List {
     proxy: Arc<Proxy>,
     fields: HeaderMap,
-    places: Places,
+    places: Arc<Places>,
     dice: Dice,
     ends: Ends,
     total: usize,
 }
 
 /// Warms a list. `turn` is held until its end; the drain ends it early.
-pub(super) fn warm(app: &App, request: WarmRequest, turn: OwnedSemaphorePermit, drain: Guard) -> Warming {
+pub(super) fn warm(
+    app: &App,
+    places: &Arc<Places>,
+    request: WarmRequest,
+    turn: OwnedSemaphorePermit,
+    drain: Guard,
+) -> Warming {
     let WarmRequest { urls, fields, at_a_time } = request;
     let list = Arc::new(List {
         proxy: app.node.proxy.clone(),
         fields,
-        places: places(app),
+        places: Arc::clone(places),
         dice: Dice::new(),
         ends: Ends::default(),
         total: urls.len(),
@@ -68,8 +74,8 @@ pub(super) fn warm(app: &App, request: WarmRequest, turn: OwnedSemaphorePermit, 
     lines.chain(summary).boxed()
 }
 
-/// A share of what each upstream takes at a time, here or in the whole fleet, and at least one.
-fn places(app: &App) -> Places {
+/// A share of what each upstream takes at a time, here or in the whole fleet, and at least one: for all lists.
+pub(super) fn places(app: &App) -> Places {
     let origins = app.settings.origins();
     let names = app.node.proxy.routes().iter().map(|route| route.upstream.clone());
     names

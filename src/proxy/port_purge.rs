@@ -30,7 +30,7 @@ static IS_SOFT: HeaderName = HeaderName::from_static("fastly-soft-purge");
 /// It is routed as a GET of its URL: that is what would be stored. What it may do depends on its client's address, as
 /// the connection or a trusted proxy tells it, and on no field that a client writes.
 pub(crate) async fn answer(
-    proxy: &Proxy,
+    proxy: &Arc<Proxy>,
     parts: &Parts,
     forwarded: &Forwarded,
     mut ticket: Box<RequestLog>,
@@ -47,7 +47,7 @@ pub(crate) async fn answer(
 }
 
 async fn carry_out(
-    proxy: &Proxy,
+    proxy: &Arc<Proxy>,
     parts: &Parts,
     forwarded: &Forwarded,
     ticket: &mut RequestLog,
@@ -63,18 +63,23 @@ async fn carry_out(
     }
     let (what, soft) = named(proxy, route, allowed, &target, &parts.headers)?;
     if let Some(rate) = allowed.rate
-        && let Err(wait) = proxy.purge_meters[route.index].take(rate, what.len())
+        && let Err(wait) = proxy.purge_meters[route.index].take(rate, counted(&what))
     {
         let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         return Err(Cause::NotPurged(NotPurged::Rate { seconds }));
     }
     let by = Some(format!("{} from {}", parts.method, forwarded.client));
     let order = Order { what, soft, dry_run: false, by };
-    purge::carry_out(proxy, &order).await.map_err(|error| match error {
+    purge::to_the_end(proxy, &order).await.map_err(|error| match error {
         PurgeError::Url(refusal) => Cause::Target(refusal),
         PurgeError::Wrong(_) => Cause::NotPurged(NotPurged::Wrong),
         PurgeError::Store(_) => Cause::Refused(Refused::StoreDown),
     })
+}
+
+/// How many things they are: a URL under both schemes is one.
+fn counted(what: &[Purge]) -> usize {
+    if what.iter().all(|one| matches!(one, Purge::Url(_))) { 1 } else { what.len() }
 }
 
 /// The target that a GET of the same URL has.

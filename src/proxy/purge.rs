@@ -1,5 +1,6 @@
 //! Purges and invalidation. Both only write stamps (F8).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
@@ -69,6 +70,23 @@ pub enum PurgeError {
 /// Purges one thing, as [`carry_out`] does.
 pub(crate) async fn purge(proxy: &Proxy, what: &Purge, soft: bool) -> Result<Purged, PurgeError> {
     carry_out(proxy, &Order { what: vec![what.clone()], soft, ..Order::default() }).await
+}
+
+/// As [`carry_out`], in a task of its own: a purge that was begun is carried out and logged, whether or not its
+/// client waits. The end of the process waits for it.
+pub(crate) async fn to_the_end(proxy: &Arc<Proxy>, order: &Order) -> Result<Purged, PurgeError> {
+    let (proxy, order) = (Arc::clone(proxy), order.clone());
+    let task = tokio::spawn(async move {
+        let _guard = proxy.drain.guard();
+        carry_out(&proxy, &order).await
+    });
+    match task.await {
+        Ok(purged) => purged,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => Err(PurgeError::Store(Error::Unavailable("the process ends".into()))),
+        },
+    }
 }
 
 /// Purges. When this returns, no request that comes later is answered with what the purge covers, on this

@@ -88,6 +88,8 @@ fn request(proxy: &Proxy, url: &str, fields: &HeaderMap) -> Option<(Client, Opti
     // No client is known to wait for what it asks for.
     client.presence.ends();
     let mut headers = fields.clone();
+    // As of a client's request: a field that is in a key must not be missing from the fill.
+    policy::strip_connection(&mut headers);
     headers.insert(HOST, HeaderValue::try_from(target.authority()).ok()?);
     route.ignore_cookies.take_out(&mut headers);
     policy::mark_secrets(&mut headers, &route.rules);

@@ -58,6 +58,20 @@ async fn fields_choose_the_variant() {
 }
 
 #[tokio::test]
+async fn a_field_that_the_origin_does_not_see_chooses_no_variant() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", |seen| {
+        let tenant = seen.field("x-tenant").to_owned();
+        Answer::cacheable(format!("of {tenant}")).field("Vary", "X-Tenant")
+    });
+    let proxy = Proxy::before(&origin).await;
+    let fields = json!({ "Connection": "x-tenant", "X-Tenant": "b" });
+    let what = json!({ "urls": ["http://api.test/a"], "headers": fields });
+    assert_eq!(warmed(&proxy, &what).await.1["filled"], 1);
+    proxy.get("/a").field("X-Tenant", "b").await.assert(200, "of b");
+}
+
+#[tokio::test]
 async fn a_url_is_fetched_once_with_all_that_ask_for_it() {
     let gate = Gate::shut();
     let origin = Origin::answering(Answer::cacheable("hello").held_by(&gate)).await;

@@ -170,7 +170,7 @@ path = "/hooks/ids"
 secret = { env = "CMS_SECRET" }
 tags = "$.ids[*]"
 where = { tags = ["post-*"] }
-rate = "3/h"
+rate = "1002/h"
 "#;
     let (_origin, proxy) = filled(limits).await;
     let ask = |content: String| {
