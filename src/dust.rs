@@ -197,6 +197,11 @@ pub trait Dust: Send + Sync + Debug {
         0
     }
 
+    /// What the store refuses that this instance can do without, and what that costs: for the operator.
+    fn lacks(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// The panics of the thread that keeps the line to this store, if it has one.
     fn panics(&self) -> Panics {
         Panics::default()

@@ -29,6 +29,7 @@ impl Lookout {
     pub(super) async fn watch(self) {
         let mut every = interval(LOOK);
         let (mut steps, mut impossible, mut occupied, mut panics) = (0, 0, 0, 0);
+        let mut lacks = None;
         loop {
             every.tick().await;
             let before = self.clock.wall_ms();
@@ -43,6 +44,11 @@ impl Lookout {
                             back by more than a day (then empty it)";
                 self.log.warn("impossible", text);
             }
+            let of_store = self.dust.lacks();
+            if let Some(text) = of_store.as_deref().filter(|_| of_store != lacks) {
+                self.log.warn("dust", format!("the store ({}): {text}", self.dust.kind()));
+            }
+            lacks = of_store;
             let of_store = self.dust.panics();
             if rises(&mut panics, of_store.count) {
                 let text = of_store.last.unwrap_or_default();

@@ -261,6 +261,10 @@ impl Dust for MeteredDust {
         self.inner.impossible()
     }
 
+    fn lacks(&self) -> Option<Arc<str>> {
+        self.inner.lacks()
+    }
+
     fn panics(&self) -> dust::Panics {
         self.inner.panics()
     }

@@ -368,6 +368,10 @@ impl Dust for Embedded {
         0
     }
 
+    fn lacks(&self) -> Option<Arc<str>> {
+        None
+    }
+
     fn panics(&self) -> Panics {
         Panics::default()
     }

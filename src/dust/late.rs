@@ -180,6 +180,10 @@ impl Dust for Late {
         self.store.get().map_or(0, Dust::impossible)
     }
 
+    fn lacks(&self) -> Option<Arc<str>> {
+        self.store.get().and_then(Dust::lacks)
+    }
+
     fn panics(&self) -> Panics {
         Panics::default()
     }

@@ -162,12 +162,14 @@ impl Server {
     /// also tells the server's time, roughly: leases tell it better. The reply to a join has said whether the
     /// token may write.
     async fn try_reads(&self) -> Result<()> {
-        for store in &self.shared.stores {
+        for (n, store) in self.shared.stores.iter().enumerate() {
             let sent = Instant::now();
             let time = self.shared.reads.time(&store.entries).await;
             if let Some(time) = time.map_err(|error| of_store(error, &store.name))? {
                 self.shared.clocked_within(time, sent, sent.elapsed() + Duration::from_secs(1));
             }
+            // It is needed only where others write over HTTP: see `lacks`.
+            let _ = self.shared.reads.log(n, &store.entries).await;
         }
         // Those that showed life before may show it again only in a while.
         for (key, entry) in self.list(self.shared.names.members()).await.unwrap_or_default() {
@@ -357,6 +359,10 @@ impl Dust for Server {
 
     fn impossible(&self) -> u64 {
         self.shared.numbers.impossible()
+    }
+
+    fn lacks(&self) -> Option<Arc<str>> {
+        self.shared.reads.lacks()
     }
 
     fn panics(&self) -> Panics {

@@ -386,15 +386,15 @@ impl Dust for Faulty {
     fn ceiling(&self) -> Number {
         self.inner.ceiling()
     }
-
     fn impossible(&self) -> u64 {
         self.inner.impossible()
     }
-
+    fn lacks(&self) -> Option<Arc<str>> {
+        self.inner.lacks()
+    }
     fn panics(&self) -> crate::dust::Panics {
         self.inner.panics()
     }
-
     fn offset_ms(&self) -> i64 {
         self.inner.offset_ms()
     }

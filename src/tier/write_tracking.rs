@@ -157,6 +157,10 @@ impl Dust for Own {
         self.inner.impossible()
     }
 
+    fn lacks(&self) -> Option<Arc<str>> {
+        self.inner.lacks()
+    }
+
     fn panics(&self) -> crate::dust::Panics {
         self.inner.panics()
     }

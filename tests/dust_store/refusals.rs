@@ -43,6 +43,20 @@ async fn a_token_that_will_not_do_is_refused_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_may_not_read_the_log_will_do_and_that_is_said() {
+    let entries = ["entries:read", "entries:write"];
+    let setup = Setup::real()
+        .store(STORE)
+        .token(Token::new("dust_tok_two", "acme").with_scopes(&entries))
+        .token(Token::new("dust_tok_three", "acme").with_scopes(&[entries[0], entries[1], "audit:read"]));
+    let server = DustServer::start(setup).await;
+    let open = async |token| try_open(target(&server, STORE).with_token(token)).await.unwrap();
+    let said = open("dust_tok_two").await.lacks().expect("it is said");
+    assert!(said.contains("audit:read"), "{said}");
+    assert_eq!(open("dust_tok_three").await.lacks(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_not_there_is_refused_by_its_name() {
     let server = kit::server().await;
     let why = refused(&server, "acme/nothing", dustgate::testkit::dust_server::TOKEN).await;

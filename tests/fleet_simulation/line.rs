@@ -398,6 +398,10 @@ impl Dust for Line {
         self.board.store().impossible()
     }
 
+    fn lacks(&self) -> Option<Arc<str>> {
+        self.board.store().lacks()
+    }
+
     fn panics(&self) -> dustgate::dust::Panics {
         self.board.store().panics()
     }

@@ -1,6 +1,6 @@
 //! Reads over HTTP: the channel has none.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::{Client, Response, redirect};
@@ -44,6 +44,8 @@ pub(super) struct Reads {
     pace: Mutex<Pace>,
     /// When those of the log of each store go out.
     logs: Vec<Mutex<Pace>>,
+    /// Why a log could not be read, if that is for ever.
+    lacks: Mutex<Option<Arc<str>>>,
 }
 
 /// For whom a read is.
@@ -121,6 +123,7 @@ impl Reads {
             logs: (0..stores as u64)
                 .map(|store| Mutex::new(Pace::of(part_of_log(store, stores as u64))))
                 .collect(),
+            lacks: Mutex::default(),
         })
     }
 
@@ -146,11 +149,24 @@ impl Reads {
             Ok(None) => Err(Error::Refused("it has no log (404)".into())),
             Err(error) => Err(error),
         };
-        if let Err(Error::Refused(_) | Error::Broken(_)) = log {
-            // It says the same again.
-            lock(&self.logs[store]).bar(Instant::now() + BARRED);
+        match &log {
+            Err(Error::Refused(why) | Error::Broken(why)) => {
+                // It says the same again.
+                lock(&self.logs[store]).bar(Instant::now() + BARRED);
+                let text = format!(
+                    "the log of a store can't be read, which needs the scope audit:read ({why}): where other \
+                     clients write over HTTP, each such write costs reads of much that is held"
+                );
+                *lock(&self.lacks) = Some(text.into());
+            }
+            Ok(_) | Err(_) => {}
         }
         Ok(log?.ops)
+    }
+
+    /// What the token may not read that only some writes of others need.
+    pub(super) fn lacks(&self) -> Option<Arc<str>> {
+        lock(&self.lacks).clone()
     }
 
     /// Reads the server's time in ms, which it tells in whole seconds.

@@ -336,6 +336,10 @@ impl Dust for Spy {
         self.inner.impossible()
     }
 
+    fn lacks(&self) -> Option<Arc<str>> {
+        self.inner.lacks()
+    }
+
     fn panics(&self) -> crate::dust::Panics {
         self.inner.panics()
     }

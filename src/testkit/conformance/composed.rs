@@ -99,6 +99,10 @@ impl Dust for Composed {
         self.inner.impossible()
     }
 
+    fn lacks(&self) -> Option<Arc<str>> {
+        self.inner.lacks()
+    }
+
     fn panics(&self) -> crate::dust::Panics {
         self.inner.panics()
     }

@@ -45,7 +45,11 @@ pub(super) fn answer(world: &mut World, token: usize, head: &Parts, body: &Value
     let (Some(org), Some(name), Some(what)) = (org, name, what) else { return missing() };
     let Some(store) = world.store(&format!("{org}/{name}")) else { return missing() };
     let is_read = matches!(head.method, Method::GET | Method::HEAD) || parts.clone().next() == Some("batch");
-    let scope = if is_read { "entries:read" } else { "entries:write" };
+    let scope = match what {
+        "log" => "audit:read",
+        _ if is_read => "entries:read",
+        _ => "entries:write",
+    };
     if world.tokens[token].may(scope, &world.stores[store].name).is_err() {
         return said(StatusCode::FORBIDDEN, &json!({ "error": "forbidden" }));
     }

@@ -210,6 +210,9 @@ impl Dust for Swap {
     fn impossible(&self) -> u64 {
         self.now().impossible()
     }
+    fn lacks(&self) -> Option<std::sync::Arc<str>> {
+        self.now().lacks()
+    }
     fn panics(&self) -> crate::dust::Panics {
         self.now().panics()
     }
