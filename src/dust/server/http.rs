@@ -149,17 +149,14 @@ impl Reads {
             Ok(None) => Err(Error::Refused("it has no log (404)".into())),
             Err(error) => Err(error),
         };
-        match &log {
-            Err(Error::Refused(why) | Error::Broken(why)) => {
-                // It says the same again.
-                lock(&self.logs[store]).bar(Instant::now() + BARRED);
-                let text = format!(
-                    "the log of a store can't be read, which needs the scope audit:read ({why}): where other \
-                     clients write over HTTP, each such write costs reads of much that is held"
-                );
-                *lock(&self.lacks) = Some(text.into());
-            }
-            Ok(_) | Err(_) => {}
+        if let Err(Error::Refused(why) | Error::Broken(why)) = &log {
+            // It says the same again.
+            lock(&self.logs[store]).bar(Instant::now() + BARRED);
+            let text = format!(
+                "the log of a store can't be read, which needs the scope audit:read ({why}): where other \
+                 clients write over HTTP, each such write costs reads of much that is held"
+            );
+            *lock(&self.lacks) = Some(text.into());
         }
         Ok(log?.ops)
     }
