@@ -45,20 +45,22 @@ pub(super) struct Debt {
     key: Arc<str>,
     holder: Arc<str>,
     lease: Landed,
-    /// Whether its release may be on its way.
-    is_tried: bool,
+    /// Whether its release is being tried.
+    is_out: bool,
+    /// Whether one that was tried before may be on its way.
+    may_land: bool,
 }
 
 // === impl Debt ===
 
 impl Debt {
     pub(super) fn new(key: &Arc<str>, holder: &Arc<str>, lease: Landed) -> Self {
-        Self { key: key.clone(), holder: holder.clone(), lease, is_tried: false }
+        Self { key: key.clone(), holder: holder.clone(), lease, is_out: false, may_land: false }
     }
 
     /// The same, of a lease whose release may be on its way.
     pub(super) fn tried(self) -> Self {
-        Self { is_tried: true, ..self }
+        Self { may_land: true, ..self }
     }
 
     fn is_of(&self, key: &str, token: u64) -> bool {
@@ -70,7 +72,8 @@ impl Debt {
 
 impl Debts {
     fn add(&mut self, debt: Debt) {
-        if self.has(&debt.key, debt.lease.token) {
+        if let Some(owed) = self.owed.iter_mut().find(|owed| owed.is_of(&debt.key, debt.lease.token)) {
+            owed.may_land |= debt.may_land;
             return;
         }
         if self.owed.len() == MOST {
@@ -88,20 +91,21 @@ impl Debts {
     pub(super) fn taken_back(&mut self, key: &str, holder: &str) -> Vec<Landed> {
         let mut back = Vec::new();
         self.owed.retain(|debt| {
-            let is_back = *debt.key == *key && *debt.holder == *holder && !debt.is_tried;
+            let is_back = *debt.key == *key && *debt.holder == *holder && !debt.is_out && !debt.may_land;
             back.extend(is_back.then_some(debt.lease));
             !is_back
         });
         back
     }
 
-    /// The next ones to try, which count as tried now. Those that have expired are dropped.
+    /// The next ones to try, which are out now. Those that have expired are dropped.
     fn next(&mut self, now: WallMs) -> Vec<Debt> {
         self.owed.retain(|debt| debt.lease.until > now);
         let batch = self.owed.iter_mut().take(BATCH);
         batch
             .map(|debt| {
-                debt.is_tried = true;
+                // One that is out already was left so by a thread that has fallen.
+                debt.may_land |= std::mem::replace(&mut debt.is_out, true);
                 debt.clone()
             })
             .collect()
@@ -114,8 +118,8 @@ impl Debts {
             let Some(debt) = at.and_then(|at| self.owed.remove(at)) else { continue };
             match outcome {
                 Try::Paid => {}
-                Try::NotSent => self.owed.push_back(Debt { is_tried: false, ..debt }),
-                Try::Unknown => self.owed.push_back(debt),
+                Try::NotSent => self.owed.push_back(Debt { is_out: false, ..debt }),
+                Try::Unknown => self.owed.push_back(Debt { is_out: false, may_land: true, ..debt }),
                 Try::Never(why) => self.given_up = Some(why),
             }
         }
@@ -242,6 +246,7 @@ mod tests {
         assert_eq!(debts.taken_back("k", "h"), [], "its release may land");
         let batch = debts.next(999);
         debts.tried(&batch, vec![Try::NotSent]);
+        assert_eq!(debts.taken_back("k", "h"), [], "the one before may land");
         assert_eq!(debts.next(1_000), [], "it has expired");
     }
 
@@ -273,6 +278,9 @@ mod tests {
         assert_eq!(debts.taken_back("k", "h"), []);
         debts.add(debt(2));
         assert_eq!(debts.taken_back("k", "h"), [debt(2).lease]);
+        debts.add(debt(3));
+        debts.add(debt(3).tried());
+        assert_eq!(debts.taken_back("k", "h"), [], "one of the two was tried");
     }
 
     #[test]
