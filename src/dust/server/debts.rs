@@ -2,6 +2,9 @@
 //!
 //! Each is tried until the server has answered it or the lease has expired, as far as the token's rate limit
 //! allows. A store that is joined again is tried at once. What the server refuses for ever is given up.
+//!
+//! Each store is paid for itself, so that one that does not answer holds up no other. What is new goes out at once, for
+//! its store may answer that.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::super::{Error, Result};
 use super::fault::Reason;
@@ -45,6 +48,8 @@ pub(super) struct Debt {
     key: Arc<str>,
     holder: Arc<str>,
     lease: Landed,
+    /// Whether its release was never tried.
+    is_new: bool,
     /// Whether its release is being tried.
     is_out: bool,
     /// Whether one that was tried before may be on its way.
@@ -55,7 +60,7 @@ pub(super) struct Debt {
 
 impl Debt {
     pub(super) fn new(key: &Arc<str>, holder: &Arc<str>, lease: Landed) -> Self {
-        Self { key: key.clone(), holder: holder.clone(), lease, is_out: false, may_land: false }
+        Self { key: key.clone(), holder: holder.clone(), lease, is_new: true, is_out: false, may_land: false }
     }
 
     /// The same, of a lease whose release may be on its way.
@@ -98,14 +103,15 @@ impl Debts {
         back
     }
 
-    /// The next ones to try, which are out now. Those that have expired are dropped.
-    fn next(&mut self, now: WallMs) -> Vec<Debt> {
+    /// The next ones of these to try, which are out now. Those that have expired are dropped.
+    fn next(&mut self, now: WallMs, is_meant: impl Fn(&Debt) -> bool) -> Vec<Debt> {
         self.owed.retain(|debt| debt.lease.until > now);
-        let batch = self.owed.iter_mut().take(BATCH);
+        let batch = self.owed.iter_mut().filter(|debt| is_meant(debt)).take(BATCH);
         batch
             .map(|debt| {
                 // One that is out already was left so by a thread that has fallen.
                 debt.may_land |= std::mem::replace(&mut debt.is_out, true);
+                debt.is_new = false;
                 debt.clone()
             })
             .collect()
@@ -151,24 +157,42 @@ enum Try {
 
 /// Releases what is owed, until it is dropped.
 pub(super) async fn pay(shared: Arc<Shared>) {
+    join_all((0..shared.stores.len()).map(|store| pay_in(&shared, store))).await;
+}
+
+/// The same, of the leases in one store.
+async fn pay_in(shared: &Shared, store: usize) {
+    let bells = &shared.stores[store];
     let mut pause = PAUSE;
+    // When those are tried again that were in vain; only new ones go out before.
+    let mut again: Option<Instant> = None;
     loop {
-        let rung = shared.indebted.notified();
-        let batch = lock(&shared.debts).next(shared.server_ms());
+        again = again.filter(|again| *again > Instant::now());
+        let is_meant =
+            |debt: &Debt| shared.spot(&debt.key).store == store && (debt.is_new || again.is_none());
+        let batch = lock(&shared.debts).next(shared.server_ms(), is_meant);
         if batch.is_empty() {
-            rung.await;
+            let due = async {
+                if let Some(again) = again { sleep_until(again).await } else { std::future::pending().await }
+            };
+            tokio::select! {
+                () = bells.indebted.notified() => {}
+                () = due => {}
+                () = bells.rejoined.notified() => (again, pause) = (None, PAUSE),
+            }
             continue;
         }
         let outcomes = join_all(batch.iter().map(|debt| shared.tries(debt))).await;
         let is_over = outcomes.iter().all(|outcome| matches!(outcome, Try::Paid | Try::Never(_)));
         lock(&shared.debts).tried(&batch, outcomes);
-        if is_over {
-            pause = PAUSE;
+        if again.is_some() {
             continue;
         }
-        tokio::select! {
-            () = sleep(pause) => pause = (pause * 2).min(LONGEST),
-            () = shared.rejoined.notified() => pause = PAUSE,
+        if is_over {
+            pause = PAUSE;
+        } else {
+            again = Some(Instant::now() + pause);
+            pause = (pause * 2).min(LONGEST);
         }
     }
 }
@@ -178,8 +202,9 @@ pub(super) async fn pay(shared: Arc<Shared>) {
 impl Shared {
     /// Records that a release is owed.
     pub(super) fn owes(&self, debt: Debt) {
+        let store = self.spot(&debt.key).store;
         lock(&self.debts).add(debt);
-        self.indebted.notify_one();
+        self.stores[store].indebted.notify_one();
     }
 
     async fn tries(&self, debt: &Debt) -> Try {
@@ -201,7 +226,7 @@ impl Shared {
     pub(super) async fn settle(&self) -> Result<()> {
         self.ends.send_replace(true);
         // What was tried in vain is tried once more.
-        self.rejoined.notify_one();
+        self.stores.iter().for_each(|store| store.rejoined.notify_one());
         let paid = async {
             while !self.is_settled() {
                 sleep(LOOK).await;
@@ -239,33 +264,33 @@ mod tests {
         debts.add(debt(1));
         debts.add(debt(2));
         debts.add(debt(2));
-        let batch = debts.next(0);
+        let batch = debts.next(0, |_| true);
         assert_eq!(batch.len(), 2);
         debts.tried(&batch, vec![Try::Paid, Try::Unknown]);
         assert!(!debts.has("k", 1) && debts.has("k", 2));
         assert_eq!(debts.taken_back("k", "h"), [], "its release may land");
-        let batch = debts.next(999);
+        let batch = debts.next(999, |_| true);
         debts.tried(&batch, vec![Try::NotSent]);
         assert_eq!(debts.taken_back("k", "h"), [], "the one before may land");
-        assert_eq!(debts.next(1_000), [], "it has expired");
+        assert_eq!(debts.next(1_000, |_| true), [], "it has expired");
     }
 
     #[test]
     fn what_was_not_sent_is_left_to_its_holder_if_that_asks_again() {
         let mut debts = Debts::default();
         debts.add(debt(1));
-        let batch = debts.next(0);
+        let batch = debts.next(0, |_| true);
         debts.tried(&batch, vec![Try::NotSent]);
         assert_eq!(debts.taken_back("k", "another"), []);
         assert_eq!(debts.taken_back("k", "h"), [debt(1).lease]);
-        assert!(debts.next(0).is_empty());
+        assert!(debts.next(0, |_| true).is_empty());
     }
 
     #[test]
     fn what_is_refused_for_ever_is_given_up_and_told_once() {
         let mut debts = Debts::default();
         debts.add(debt(1));
-        let batch = debts.next(0);
+        let batch = debts.next(0, |_| true);
         let why = Error::Broken("no".into());
         debts.tried(&batch, vec![Try::Never(why.clone())]);
         assert_eq!((debts.len(), debts.given_up(), debts.given_up()), (0, Some(why), None));
@@ -281,6 +306,18 @@ mod tests {
         debts.add(debt(3));
         debts.add(debt(3).tried());
         assert_eq!(debts.taken_back("k", "h"), [], "one of the two was tried");
+    }
+
+    #[test]
+    fn what_was_tried_in_vain_holds_up_nothing_new() {
+        let mut debts = Debts::default();
+        (0..BATCH as u64).for_each(|token| debts.add(debt(token)));
+        let batch = debts.next(0, |debt| debt.is_new);
+        debts.tried(&batch, vec![Try::Unknown; BATCH]);
+        debts.add(debt(100));
+        assert_eq!(debts.next(0, |debt| debt.is_new).len(), 1);
+        assert_eq!(debts.next(0, |debt| debt.is_new), [], "it is not new any more");
+        assert_eq!(debts.next(0, |_| true).len(), BATCH);
     }
 
     #[test]

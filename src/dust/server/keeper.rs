@@ -103,7 +103,7 @@ async fn join(shared: &Arc<Shared>, index: usize) -> Result<BoxFuture<'_, Error>
         settled = raise::settle(shared, index, &line, count, known) => settled?,
     }
     store.up(line);
-    shared.rejoined.notify_one();
+    store.rejoined.notify_one();
     Ok(running)
 }
 

@@ -50,11 +50,8 @@ pub(super) struct Shared {
     pub strayed: Notify,
     /// The holders that ask for leases, and those that have them.
     pub holders: Mutex<Holders>,
-    /// Releases that are owed, and a bell for new ones.
+    /// Releases that are owed.
     pub debts: Mutex<Debts>,
-    pub indebted: Notify,
-    /// Notified when a store is joined again.
-    pub rejoined: Notify,
     /// Whether the process comes to its end: no more walks begin.
     pub ends: watch::Sender<bool>,
     /// Whether this instance walks through the entries.
@@ -80,6 +77,10 @@ pub(super) struct Store {
     /// Wakes the keeper to check the line.
     pub knock: Notify,
     pub recent: Mutex<Recent>,
+    /// Notified when a release is owed.
+    pub indebted: Notify,
+    /// Notified when it is joined again.
+    pub rejoined: Notify,
     /// Notified when there is no channel any more.
     gone: Notify,
     state: Mutex<State>,
@@ -150,8 +151,6 @@ impl Shared {
             strayed: Notify::new(),
             holders: Mutex::default(),
             debts: Mutex::default(),
-            indebted: Notify::new(),
-            rejoined: Notify::new(),
             ends: watch::Sender::new(false),
             walks: AtomicBool::new(false),
             held_back: Notify::new(),
@@ -338,6 +337,8 @@ impl Store {
             entries: target.entries(index),
             knock: Notify::new(),
             recent: Mutex::new(Recent::after(0)),
+            indebted: Notify::new(),
+            rejoined: Notify::new(),
             gone: Notify::new(),
             state: Mutex::new(State::Down(Error::Unavailable("not connected yet".into()))),
         }
