@@ -285,12 +285,12 @@ impl App {
             marking.abort();
         }
         chores.clear().await;
-        // The store may have answered fills whose records are not written yet.
+        // The store may have answered fills whose records are not written yet, and leases may have to be given back.
         if let Err(error) = tokio::time::timeout(FLUSH_BOUND, app.node.stores().dust().flush())
             .await
             .unwrap_or_else(|_| Err(dust::Error::silent(FLUSH_BOUND)))
         {
-            app.log.error("dust", format!("the last records may be lost: {error}"));
+            app.log.error("dust", format!("the store's last writes may be missing: {error}"));
         }
         admin_end.start();
         if exit == Exit::Drained {

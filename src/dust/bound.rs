@@ -27,6 +27,17 @@ impl Error {
         }
     }
 
+    /// The same error, with what it is of before it.
+    #[must_use]
+    pub fn of(self, what: &str) -> Self {
+        match self {
+            Self::Unavailable(why) => Self::Unavailable(format!("{what}: {why}")),
+            Self::Refused(why) => Self::Refused(format!("{what}: {why}")),
+            Self::NotDone(why) => Self::NotDone(format!("{what}: {why}")),
+            Self::Broken(why) => Self::Broken(format!("{what}: {why}")),
+        }
+    }
+
     /// The same error of a call that has certainly done nothing.
     #[must_use]
     pub fn not_done(self) -> Self {

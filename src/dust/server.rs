@@ -145,7 +145,7 @@ impl Server {
         let mut missing = None;
         for (first, store) in join_all(firsts).await.into_iter().zip(&shared.stores) {
             let first = first.map_err(|_| shared.thread.error())?;
-            let named = |error| of_store(error, &store.name);
+            let named = |error: Error| error.of(&store.name);
             missing = missing.or(first.map_err(named)?.map(named));
         }
         let store = Self { shared, _stop: stop };
@@ -165,7 +165,7 @@ impl Server {
         for (n, store) in self.shared.stores.iter().enumerate() {
             let sent = Instant::now();
             let time = self.shared.reads.time(&store.entries).await;
-            if let Some(time) = time.map_err(|error| of_store(error, &store.name))? {
+            if let Some(time) = time.map_err(|error: Error| error.of(&store.name))? {
                 self.shared.clocked_within(time, sent, sent.elapsed() + Duration::from_secs(1));
             }
             // It is needed only where others write over HTTP: see `lacks`.
@@ -392,14 +392,4 @@ fn held_by(lease: Lease, rest: Duration) -> Grant {
     let Lease { token, holder, .. } = lease;
     let holder = Some(holder).filter(|holder| !holder.0.is_empty());
     Grant::Held { rest: Some(rest), token: Some(token), holder }
-}
-
-/// The same error, with the store that it is of.
-fn of_store(error: Error, store: &str) -> Error {
-    match error {
-        Error::Unavailable(why) => Error::Unavailable(format!("{store}: {why}")),
-        Error::Refused(why) => Error::Refused(format!("{store}: {why}")),
-        Error::NotDone(why) => Error::NotDone(format!("{store}: {why}")),
-        Error::Broken(why) => Error::Broken(format!("{store}: {why}")),
-    }
 }

@@ -38,8 +38,8 @@ const LOOK: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub(super) struct Debts {
     owed: VecDeque<Debt>,
-    /// Why the last one was given up that was.
-    given_up: Option<Error>,
+    /// Why the last one was given up that was, and when its lease expires.
+    given_up: Option<(Error, WallMs)>,
 }
 
 /// A lease to release.
@@ -126,7 +126,7 @@ impl Debts {
                 Try::Paid => {}
                 Try::NotSent => self.owed.push_back(Debt { is_out: false, ..debt }),
                 Try::Unknown => self.owed.push_back(Debt { is_out: false, may_land: true, ..debt }),
-                Try::Never(why) => self.given_up = Some(why),
+                Try::Never(why) => self.given_up = Some((why, debt.lease.until)),
             }
         }
     }
@@ -136,9 +136,9 @@ impl Debts {
         self.owed.len()
     }
 
-    /// Takes why the last one was given up that was.
-    pub(super) fn given_up(&mut self) -> Option<Error> {
-        self.given_up.take()
+    /// Takes why the last one was given up that was, if its lease still lives.
+    pub(super) fn given_up(&mut self, now: WallMs) -> Option<Error> {
+        self.given_up.take().filter(|(_, until)| *until > now).map(|(why, _)| why)
     }
 }
 
@@ -233,14 +233,20 @@ impl Shared {
             }
         };
         let is_paid = timeout(AT_THE_END, paid).await.is_ok();
-        let mut debts = lock(&self.debts);
-        match debts.given_up() {
-            _ if !is_paid => {
-                let left = debts.len();
-                Err(Error::Unavailable(format!("{left} leases could not be given back, and expire")))
-            }
-            Some(why) => Err(why),
-            None => Ok(()),
+        let (left, why) = {
+            let mut debts = lock(&self.debts);
+            (debts.len(), debts.given_up(self.server_ms()))
+        };
+        match why {
+            Some(why) => Err(why.of("a lease was not given back, and expires by itself")),
+            None if is_paid => Ok(()),
+            None if left > 0 => Err(Error::Unavailable(format!(
+                "{left} leases were not given back, and expire by themselves"
+            ))),
+            None if lock(&self.gate).asks() => Err(Error::Unavailable(
+                "a lease that was asked for may still be granted, and expires by itself".into(),
+            )),
+            None => Err(Error::Unavailable("the deletion of expired entries did not end in time".into())),
         }
     }
 
@@ -293,7 +299,11 @@ mod tests {
         let batch = debts.next(0, |_| true);
         let why = Error::Broken("no".into());
         debts.tried(&batch, vec![Try::Never(why.clone())]);
-        assert_eq!((debts.len(), debts.given_up(), debts.given_up()), (0, Some(why), None));
+        assert_eq!((debts.len(), debts.given_up(999), debts.given_up(999)), (0, Some(why.clone()), None));
+        debts.add(debt(2));
+        let batch = debts.next(0, |_| true);
+        debts.tried(&batch, vec![Try::Never(why)]);
+        assert_eq!(debts.given_up(1_000), None, "its lease has expired");
     }
 
     #[test]
