@@ -242,8 +242,8 @@ impl OwnUrls {
     }
 
     /// Returns whether the origin may call itself so: by a host of its own under either scheme, as many know only
-    /// one of them or want the other; or by the client's host, if it is told that, under its own scheme or the
-    /// client's, which it is told in X-Forwarded-Proto.
+    /// one of them or want the other; or by the client's host, if it is told that. The client's host counts under the
+    /// origin's scheme and the client's only, which the origin is told in X-Forwarded-Proto.
     fn calls_itself(&self, url: &Absolute, asked: &Target) -> bool {
         let scheme = url.scheme.unwrap_or(self.scheme);
         let Ok(named) = host(&url.authority, scheme) else { return false };
@@ -253,8 +253,12 @@ impl OwnUrls {
             named.name() == name.as_str()
                 && (named.port == *port || in_full(named.port, scheme) == in_full(*port, self.scheme))
         };
-        let told = self.told_host && (scheme == self.scheme || scheme == asked.scheme);
-        self.hosts.iter().any(is_own) || (told && is_of(&named, asked))
+        let either = scheme == self.scheme || scheme == asked.scheme;
+        // Where neither side speaks the scheme, a redirect to the client's host means the site that stands there.
+        let of_client = named.name() == asked.host()
+            && (named.port.is_none() || in_full(named.port, scheme) == in_full(asked.port, asked.scheme));
+        let elsewhere = of_client && !either;
+        (!elsewhere && self.hosts.iter().any(is_own)) || (self.told_host && either && is_of(&named, asked))
     }
 
     /// Returns whether the URL is written as clients write it already. An origin that is told the client's

@@ -225,6 +225,18 @@ async fn an_origin_that_is_told_a_host_may_call_itself_that() {
     }
 }
 
+/// A site that is asked in the clear, and sends clients to sign in under TLS.
+#[tokio::test]
+async fn a_redirect_to_https_on_the_client_s_own_host_stays_one() {
+    for host in ["client", "api.test"] {
+        let origin = Origin::start().await;
+        let login = "https://api.test/login";
+        origin.on("/account", Answer::status(302).field("Location", login).part(""));
+        let proxy = Proxy::before(&origin).upstream(&format!("host = \"{host}\"")).await;
+        assert_eq!(proxy.get("/account").await.field("location"), login, "host = {host}");
+    }
+}
+
 #[tokio::test]
 async fn an_origin_that_believes_what_it_is_told_sends_clients_to_their_own_port() {
     for forwarded in ["x", "rfc7239"] {

@@ -203,6 +203,21 @@ fn the_origin_s_own_address_under_the_other_scheme_is_its_own() {
     let told = origin("http://10.0.0.1:8000", "*");
     let login = "https://api.test/login";
     assert_eq!(mapped(login, &told, "http://api.test/a", ""), login);
+    // Also if the origin is known by that host.
+    let shop = origin("http://10.0.0.1:8000", "api.test");
+    for (asked, url, expected) in [
+        ("http://api.test/a", login, login),
+        ("http://api.test:8080/a", login, login),
+        ("http://api.test/a", "https://api.test:80/b", "https://api.test:80/b"),
+        ("http://api.test/a", "//api.test/b", "//api.test/b"),
+        ("http://api.test/a", "https://10.0.0.1:8000/b", "http://api.test/b"),
+        // The origin speaks http, and the client need not.
+        ("https://api.test/a", "http://api.test/b", "https://api.test/b"),
+        // The client does not know that host.
+        ("http://cache.test/a", login, "http://cache.test/login"),
+    ] {
+        assert_eq!(mapped(url, &shop, asked, ""), expected, "{url} for {asked}");
+    }
     // The very URL that was asked for leads in circles.
     let location =
         mapped_in("location", "https://origin/a", &origin("http://origin", ""), "http://api.test/a", "");
