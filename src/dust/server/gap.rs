@@ -5,7 +5,7 @@
 //! caller waits for an answer. If it can't be filled, subscribers hear of the loss first, and read again.
 //!
 //! Another client may write so all the time. So one read fills all gaps that it covers, and reads have their part
-//! of the token's, for each store. A loss in the first store is told to feeds at once: purges are in it, and those
+//! of the token's. A loss in the first store is told to feeds at once: purges are in it, and those
 //! who follow their numbers must not pass over one. In any other store it is of records alone. Waiters, and those
 //! who keep records, are told of all losses of a while together: they lose no more than time.
 

@@ -12,7 +12,7 @@ use super::super::{Error, Result};
 use super::fault;
 use super::frame::{Envelope, lean, lean_in_log};
 use super::names::in_url;
-use super::pace::{PART, Pace};
+use super::pace::Pace;
 use super::state::{CALL_BOUND, Place, lock};
 use crate::secret::Secret;
 
@@ -42,8 +42,10 @@ pub(super) struct Reads {
     shut: Mutex<Option<Instant>>,
     /// When those that nobody waits for go out.
     pace: Mutex<Pace>,
-    /// When those of the log of each store go out.
-    logs: Vec<Mutex<Pace>>,
+    /// When those of logs go out.
+    of_logs: Mutex<Pace>,
+    /// Until when the log of each store is not asked for.
+    barred: Mutex<Vec<Option<Instant>>>,
     /// Why a log could not be read, if that is for ever.
     lacks: Mutex<Option<Arc<str>>>,
 }
@@ -53,6 +55,8 @@ pub(super) struct Reads {
 enum For {
     /// A caller waits for it.
     Caller,
+    /// Events wait for it.
+    Log,
     Housekeeping,
 }
 
@@ -120,9 +124,8 @@ impl Reads {
             token: Secret::here(token),
             shut: Mutex::default(),
             pace: Mutex::default(),
-            logs: (0..stores as u64)
-                .map(|store| Mutex::new(Pace::of(part_of_log(store, stores as u64))))
-                .collect(),
+            of_logs: Mutex::default(),
+            barred: Mutex::new(vec![None; stores]),
             lacks: Mutex::default(),
         })
     }
@@ -136,22 +139,27 @@ impl Reads {
         serde_json::from_slice(&body).map(Some).map_err(|error| bad(&error))
     }
 
-    /// Returns when the next read of a store's log may go out, if that is by `due`. It is counted then.
+    /// Returns when the next read of a store's log may go out, if that is by `due`. It is counted then. The first
+    /// store has purges, and those of others give way.
     pub(super) fn turn_of_log(&self, store: usize, due: Instant) -> Option<Instant> {
-        lock(&self.logs[store]).turn_by(Instant::now(), due)
+        let now = Instant::now();
+        if lock(&self.barred)[store].is_some_and(|until| until > now) {
+            return None;
+        }
+        lock(&self.of_logs).turn_by(now, due, store > 0)
     }
 
     /// Reads the latest operations of a store, a few dozen of them.
     pub(super) async fn log(&self, store: usize, entries: &str) -> Result<Vec<Logged>> {
         let url = entries.strip_suffix("/entries").unwrap_or(entries);
-        let log = match self.get(&format!("{url}/log"), CALL_BOUND, For::Caller).await {
+        let log = match self.get(&format!("{url}/log"), CALL_BOUND, For::Log).await {
             Ok(Some(body)) => serde_json::from_slice::<Log>(&body).map_err(|error| bad(&error)),
             Ok(None) => Err(Error::Refused("it has no log (404)".into())),
             Err(error) => Err(error),
         };
         if let Err(Error::Refused(why) | Error::Broken(why)) = &log {
             // It says the same again.
-            lock(&self.logs[store]).bar(Instant::now() + BARRED);
+            lock(&self.barred)[store] = Some(Instant::now() + BARRED);
             let text = format!(
                 "the log of a store can't be read, which needs the scope audit:read ({why}): where other \
                  clients write over HTTP, each such write costs reads of much that is held"
@@ -265,10 +273,10 @@ impl Reads {
     /// `None` for what is not there.
     async fn get(&self, url: &str, bound: Duration, whom: For) -> Result<Option<Vec<u8>>> {
         match whom {
-            For::Caller if self.shut().is_some_and(|until| Instant::now() < until) => {
+            For::Caller | For::Log if self.shut().is_some_and(|until| Instant::now() < until) => {
                 return Err(Error::Unavailable("the token's rate limit for reads is reached".into()));
             }
-            For::Caller => {}
+            For::Caller | For::Log => {}
             For::Housekeeping => self.turn().await,
         }
         let call = async {
@@ -313,30 +321,26 @@ impl Reads {
         if let (Some(limit), Some(remaining), Some(reset)) = parts {
             let ends = Instant::now() + Duration::from_secs(reset).min(LONGEST_PAUSE);
             lock(&self.pace).told(limit, remaining, ends);
-            self.logs.iter().for_each(|pace| lock(pace).told(limit, remaining, ends));
+            lock(&self.of_logs).told(limit, remaining, ends);
         }
     }
 
-    /// Reads that callers wait for are refused at once from now on. Housekeeping only rests: callers' reads
-    /// find out by themselves.
+    /// Reads that callers wait for are refused at once from now on. Housekeeping only rests, and logs are not asked
+    /// for: callers' reads find out by themselves.
     fn pause(&self, response: &Response, whom: For) {
         let pause = told(response, "retry-after").map_or(PAUSE, Duration::from_secs).min(LONGEST_PAUSE);
         let until = Instant::now() + pause;
         lock(&self.pace).refused(until);
-        if whom == For::Caller {
-            *lock(&self.shut) = Some(until);
+        match whom {
+            For::Caller => *lock(&self.shut) = Some(until),
+            For::Log => lock(&self.barred).fill(Some(until)),
+            For::Housekeeping => {}
         }
     }
 
     fn shut(&self) -> Option<Instant> {
         *lock(&self.shut)
     }
-}
-
-/// The part of the token's reads that those of a store's log take: purges are in the first one, and all others
-/// together have as many.
-fn part_of_log(store: u64, stores: u64) -> u64 {
-    if store == 0 { PART } else { PART * (stores - 1) }
 }
 
 /// A number in a field of an answer.

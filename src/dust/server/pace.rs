@@ -1,7 +1,8 @@
 //! The pace of reads that nobody waits for.
 //!
 //! A token's reads of a minute are limited, too. Housekeeping takes an eighth of them, and none while less
-//! than half of a minute's reads is left: those are for requests.
+//! than half of a minute's reads is left: those are for requests. Reads of logs take another eighth, of all stores
+//! together; most of what was saved up is left to the first store, for purges are in it.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 /// How many reads a minute a server as it comes allows a token.
 const STOCK: u64 = 1000;
 /// The part of them that housekeeping takes.
-pub(super) const PART: u64 = 8;
+const PART: u64 = 8;
 /// How many may go out at once after a rest.
 const BURST: u32 = 10;
 /// The length of the server's window.
@@ -20,30 +21,21 @@ const WINDOW: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Pace {
     limit: u64,
-    /// Takes one of so many.
-    part: u64,
     /// When it would go out if there were no bursts.
     next: Option<Instant>,
     /// None go out before then.
     rests: Option<Instant>,
-    /// What must not rest does not go out before then either.
-    barred: Option<Instant>,
 }
 
 // === impl Pace ===
 
 impl Default for Pace {
     fn default() -> Self {
-        Self::of(PART)
+        Self { limit: STOCK, next: None, rests: None }
     }
 }
 
 impl Pace {
-    /// Takes one of so many of the token's reads.
-    pub(super) fn of(part: u64) -> Self {
-        Self { limit: STOCK, part, next: None, rests: None, barred: None }
-    }
-
     /// Takes the next turn, and returns when it comes.
     pub(super) fn turn(&mut self, now: Instant) -> Instant {
         let (at, step) = self.next(now);
@@ -51,11 +43,12 @@ impl Pace {
         self.rests.map_or(at, |rests| rests.max(at))
     }
 
-    /// The same for what must not rest and is of no use after `due`: without a turn by then none is taken.
-    pub(super) fn turn_by(&mut self, now: Instant, due: Instant) -> Option<Instant> {
+    /// The same for what must not rest and is of no use after `due`: without a turn by then none is taken. What
+    /// `gives_way` takes one at once, and leaves a half of what may go out so.
+    pub(super) fn turn_by(&mut self, now: Instant, due: Instant, gives_way: bool) -> Option<Instant> {
         let (at, step) = self.next(now);
-        let at = self.barred.map_or(at, |barred| barred.max(at));
-        if at > due {
+        let is_ahead = self.next.is_some_and(|next| next > now + step * (BURST / 2));
+        if at > due || gives_way && is_ahead {
             return None;
         }
         self.takes(now, step);
@@ -64,18 +57,13 @@ impl Pace {
 
     /// When the next turn comes, and the time from one to the next.
     fn next(&self, now: Instant) -> (Instant, Duration) {
-        let step = WINDOW / u32::try_from(self.limit / self.part).unwrap_or(u32::MAX).max(1);
+        let step = WINDOW / u32::try_from(self.limit / PART).unwrap_or(u32::MAX).max(1);
         let next = self.next.map_or(now, |next| next.max(now));
         (next.checked_sub(step * BURST).unwrap_or(now).max(now), step)
     }
 
     fn takes(&mut self, now: Instant, step: Duration) {
         self.next = Some(self.next.map_or(now, |next| next.max(now)) + step);
-    }
-
-    /// Records that it is of no use to read before then.
-    pub(super) fn bar(&mut self, until: Instant) {
-        self.barred = Some(until);
     }
 
     /// Returns until when the background rests, if it does.
@@ -110,15 +98,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_comes_too_late_is_not_taken() {
-        let (mut pace, now) = (Pace::of(PART * 7), Instant::now());
-        let soon = now + Duration::from_millis(500);
-        let taken = (0..100).filter(|_| pace.turn_by(now, soon).is_some()).count();
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        let step = WINDOW / 125;
+        let taken = (0..100).filter(|_| pace.turn_by(now, now + step / 2, false).is_some()).count();
         assert_eq!(taken, BURST as usize + 1);
-        let step = WINDOW / 17;
-        assert_eq!(pace.turn_by(now, now + step), Some(now + step), "those that were not taken cost nothing");
-        pace.bar(now + WINDOW);
-        assert_eq!(pace.turn_by(now + WINDOW / 2, now + WINDOW / 2 + step), None);
-        assert!(pace.turn_by(now + WINDOW, now + WINDOW).is_some());
+        let next = pace.turn_by(now, now + step, false);
+        assert_eq!(next, Some(now + step), "those that were not taken cost nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_gives_way_leaves_a_half_and_waits_for_nothing() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        let taken = (0..100).filter(|_| pace.turn_by(now, now + WINDOW, true) == Some(now)).count();
+        assert_eq!(taken, BURST as usize / 2 + 1);
+        assert_eq!(pace.turn_by(now, now + WINDOW, true), None);
+        let left = (0..100).filter(|_| pace.turn_by(now, now, false) == Some(now)).count();
+        assert_eq!(left, BURST as usize / 2);
     }
 
     #[tokio::test(start_paused = true)]
