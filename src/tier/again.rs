@@ -11,20 +11,21 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause where calls cost nothing.
 const LONGEST: Duration = Duration::from_secs(1);
+/// How long after a pause nothing was read again for the next one to be as short as at first.
+const QUIET: Duration = Duration::from_mins(1);
 
 /// The pause before everything is read again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Again {
     at: Instant,
     pause: Duration,
-    done_at: Option<Instant>,
 }
 
 // === impl Again ===
 
 impl Again {
     pub(super) fn new(now: Instant) -> Self {
-        Self { at: now, pause: FIRST, done_at: None }
+        Self { at: now, pause: FIRST }
     }
 
     /// Not before then.
@@ -32,14 +33,8 @@ impl Again {
         self.at
     }
 
-    /// Everything was read. The pauses are as short as at first if that has been enough for a while; `most` is the
-    /// longest one.
+    /// Everything was read. `most` is the longest pause.
     pub(super) fn done(&mut self, now: Instant, most: Duration, random: impl FnOnce(Duration) -> Duration) {
-        let lately = |at| now < at + most * 2;
-        if !self.done_at.is_some_and(lately) {
-            self.pause = FIRST;
-        }
-        self.done_at = Some(now);
         self.waits(now, most, random);
     }
 
@@ -55,6 +50,9 @@ impl Again {
     }
 
     fn waits(&mut self, now: Instant, most: Duration, random: impl FnOnce(Duration) -> Duration) {
+        if now >= self.at + QUIET {
+            self.pause = FIRST;
+        }
         let pause = self.pause.min(most);
         // Where calls are scarce it is no shorter than a half.
         let (least, more) = if most > LONGEST { (pause / 2, pause / 2) } else { (Duration::ZERO, pause) };
@@ -84,17 +82,19 @@ mod tests {
         let mut again = Again::new(now);
         assert_eq!(again.at(), now);
         let mut times = 0;
-        while now < again.done_at.unwrap_or(now) + MOST && times < 100 {
+        while again.pause < MOST {
             times += 1;
             now = again.at();
             again.done(now, MOST, none);
-            if again.pause == MOST {
-                break;
-            }
         }
         assert_eq!(times, 7, "100 ms, 200, … 6.4 s");
-        again.done(again.at() + MOST * 2, MOST, none);
-        assert_eq!(again.pause, FIRST * 2, "it was enough for a while");
+        again.done(again.at(), MOST, none);
+        assert_eq!(again.pause, MOST);
+        let quiet = again.at() + QUIET;
+        let mut other = again;
+        again.done(quiet, MOST, none);
+        other.failed(quiet, true, MOST, none);
+        assert_eq!([again.pause, other.pause], [FIRST * 2; 2], "nothing was read again for a while");
     }
 
     #[tokio::test(start_paused = true)]
