@@ -59,6 +59,8 @@ pub trait AdminBackend: Send + Sync + 'static {
     async fn explain(&self, question: ExplainRequest) -> Result<Value, Problem>;
     /// Where a URL lies, if a request could ask for it.
     fn place_of(&self, url: &str) -> Option<Place>;
+    /// Checks that everything that is to be purged can be meant.
+    fn check_purge(&self, order: &PurgeRequest) -> Result<(), Problem>;
     /// Purges, or says what would be purged.
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem>;
     /// Has the log say what the token of this name was refused, and why.

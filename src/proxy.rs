@@ -107,6 +107,11 @@ impl Proxy {
         purge::purge(self, what, soft).await
     }
 
+    /// Checks that everything that is to be purged in one go can be meant, and that it is not too much.
+    pub fn check_order(&self, order: &Order) -> Result<(), PurgeError> {
+        order.stampings(self).map(drop)
+    }
+
     /// Purges several things in one go.
     pub async fn carry_out(self: &Arc<Self>, order: &Order) -> Result<Purged, PurgeError> {
         purge::to_the_end(self, order).await

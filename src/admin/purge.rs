@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::guard::{self, Caller};
 use super::{AdminState, Problem, v1};
-use crate::key::purge::{Purge, said};
+use crate::key::purge::{MOST, Purge, leave_once, said};
 use crate::units::Rate;
 
 /// The name of the token for everything, in the log.
@@ -94,6 +94,8 @@ async fn purged(
         }
         None => PurgeRequest { by: (caller == Caller::Admin).then(|| ADMIN.to_owned()), ..order },
     };
+    // What is refused takes nothing of the rate.
+    room.desk.check_purge(&order)?;
     // A dry run writes nothing, but takes time.
     let count = if order.dry_run { 1 } else { order.what.len() };
     let take = || match (caller, caller.token(&room.settings)) {
@@ -137,7 +139,16 @@ fn order(body: PurgeBody) -> Result<PurgeRequest, Problem> {
         }
         (None, false) => {}
     }
+    leave_once(&mut what);
+    if what.len() > MOST {
+        return Err(too_much());
+    }
     Ok(PurgeRequest { what, soft, dry_run, by: None })
+}
+
+/// More is named than is purged in one go.
+pub(super) fn too_much() -> Problem {
+    Problem::bad_request(format!("1 to {MOST} things are purged in one go, and a tag is one for each host"))
 }
 
 // === impl Texts ===

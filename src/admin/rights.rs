@@ -3,7 +3,9 @@
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::purge::too_much;
 use super::{Problem, Purge, PurgeRequest};
+use crate::key::purge::{MOST, leave_once};
 use crate::key::target::{self, Scheme};
 use crate::secret::Secret;
 use crate::units::{List, Rate};
@@ -80,15 +82,16 @@ impl Token {
         self.may.contains(&right)
     }
 
-    /// Narrows a purge to where the token may purge. `place` returns where a URL lies.
+    /// Narrows a purge to where the token may purge, each thing once. `place` returns where a URL lies.
     ///
     /// # Errors
-    /// Some of it may not be purged with this token.
+    /// Some of it may not be purged with this token, or its tags on all the token's hosts are too many.
     pub(super) fn narrow(
         &self,
         order: PurgeRequest,
         place: impl Fn(&str) -> Option<Place>,
     ) -> Result<PurgeRequest, Problem> {
+        let most = order.what.len().max(MOST);
         let mut what = Vec::with_capacity(order.what.len());
         for one in order.what {
             self.within.narrow(one, &place, &mut what).map_err(|text| {
@@ -98,7 +101,12 @@ impl Token {
                     format!("the token {:?} may not purge {text}", self.name),
                 )
             })?;
+            // What is many is not first made more of.
+            if what.len() > most {
+                return Err(too_much());
+            }
         }
+        leave_once(&mut what);
         Ok(PurgeRequest { what, by: Some(self.name.clone()), ..order })
     }
 }
@@ -311,6 +319,20 @@ mod tests {
         ] {
             assert_eq!(narrowed(within, one.clone()), want, "{one:?} within {within:?}");
         }
+    }
+
+    #[test]
+    fn tags_times_hosts_are_no_more_than_may_be_purged_in_one_go() {
+        let of = |hosts: usize, tags: usize| {
+            let hosts = (0..hosts).map(|at| format!("h{at}.test")).collect();
+            let what = (0..tags).map(|at| tag(&at.to_string(), None)).collect();
+            let order = PurgeRequest { what, soft: false, dry_run: false, by: None };
+            let narrowed = token(Where { hosts: List(hosts), ..Where::default() }).narrow(order, place);
+            narrowed.map(|order| order.what.len()).map_err(|problem| problem.status.as_u16())
+        };
+        assert_eq!([of(50, 20), of(50, 21), of(50, 100_000)], [Ok(1_000), Err(400), Err(400)]);
+        let twice = Where { hosts: list(&["a.test", "a.test"]), ..Where::default() };
+        assert_eq!(narrowed(&twice, tag("t", None)), Some(vec![tag("t", Some("a.test"))]));
     }
 
     #[test]

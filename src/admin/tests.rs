@@ -52,6 +52,10 @@ impl AdminBackend for Fake {
     fn refused(&self, by: &str, what: &str, _: &str) {
         self.refused.lock().expect("no panic holds it").push(format!("{by}: {what}"));
     }
+    fn check_purge(&self, order: &PurgeRequest) -> Result<(), Problem> {
+        let wrong = |one: &Purge| matches!(one, Purge::Tag { tag, .. } if tag.is_empty());
+        if order.what.iter().any(wrong) { Err(Problem::bad_request("no tag")) } else { Ok(()) }
+    }
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem> {
         if self.slow {
             self.go_on.notified().await;
@@ -312,6 +316,24 @@ async fn a_purge_goes_on_when_its_client_leaves() {
         tokio::task::yield_now().await;
     }
     assert_eq!(desk.purged.lock().expect("no panic holds it").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_takes_nothing_of_the_rate_and_what_is_named_twice_counts_once() {
+    use tower_service::Service as _;
+    let desk = Arc::new(Fake::default());
+    let mut router = router(desk.clone(), with_tokens(), &Purges::default());
+    let many: Vec<String> = (0..1001).map(|n| n.to_string()).collect();
+    let mut statuses = Vec::new();
+    for tags in [json!(many), json!(["a", ""]), json!([""]), json!(["a", "a", "b", "a"]), json!("c")] {
+        let request = Request::post("/v1/purge").header(JSON.0, JSON.1).header("authorization", "Bearer cms");
+        let body = axum::body::Body::from(json!({ "tag": tags }).to_string());
+        let response =
+            router.call(request.body(body).expect("a request")).await.expect("a router never fails");
+        statuses.push(response.status().as_u16());
+    }
+    assert_eq!(statuses, [400, 400, 400, 200, 429], "two a minute");
+    assert_eq!(desk.purged.lock().expect("no panic holds it")[0].what.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

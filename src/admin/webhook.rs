@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::purge::too_many;
 use super::{AdminState, Problem, Purge, PurgeRequest, Token, v1};
+use crate::key::purge::MOST;
 use crate::key::target::{self, Scheme};
 use crate::secret::Secret;
 use crate::units::Meter;
@@ -26,8 +27,6 @@ mod settings;
 mod signature;
 mod template;
 
-/// The most things that one request purges.
-const MOST: usize = 1_000;
 /// Where the paths of webhooks begin.
 const BELOW: &str = "/hooks/";
 
@@ -80,6 +79,8 @@ async fn receive(
         ));
     }
     let order = hook.rights.narrow(order, |url| room.desk.place_of(url))?;
+    // What is refused takes nothing of the rate.
+    room.desk.check_purge(&order)?;
     if let Some(rate) = hook.rights.purge_rate {
         hook.meter.take(rate, order.what.len()).map_err(|wait| too_many(&hook.rights.name, rate, wait))?;
     }

@@ -126,15 +126,14 @@ impl AdminBackend for AdminAdapter {
         self.app.node.proxy.refused_operator(by, what, why);
     }
 
+    fn check_purge(&self, order: &PurgeRequest) -> Result<(), Problem> {
+        self.app.node.proxy.check_order(&order_of(order.clone())).map_err(|error| problem(&error))
+    }
+
     async fn purge(&self, order: PurgeRequest) -> Result<Value, Problem> {
-        let order = Order { what: order.what, soft: order.soft, dry_run: order.dry_run, by: order.by };
-        match self.app.node.proxy.carry_out(&order).await {
-            Ok(purged) => Ok(told(&order, &purged)),
-            Err(error @ (PurgeError::Url(_) | PurgeError::Wrong(_))) => {
-                Err(Problem::bad_request(error.to_string()))
-            }
-            Err(error @ PurgeError::Store(_)) => Err(Problem::unavailable(error.to_string())),
-        }
+        let order = order_of(order);
+        let purged = self.app.node.proxy.carry_out(&order).await.map_err(|error| problem(&error))?;
+        Ok(told(&order, &purged))
     }
 
     fn warm(&self, asked: WarmRequest) -> Result<Warming, Problem> {
@@ -150,6 +149,18 @@ impl AdminBackend for AdminAdapter {
 
     fn wall_ms(&self) -> WallMs {
         SystemClock.wall_ms()
+    }
+}
+
+fn order_of(asked: PurgeRequest) -> Order {
+    let PurgeRequest { what, soft, dry_run, by } = asked;
+    Order { what, soft, dry_run, by }
+}
+
+fn problem(error: &PurgeError) -> Problem {
+    match error {
+        PurgeError::Url(_) | PurgeError::Wrong(_) => Problem::bad_request(error.to_string()),
+        PurgeError::Store(_) => Problem::unavailable(error.to_string()),
     }
 }
 

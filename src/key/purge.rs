@@ -1,7 +1,9 @@
 //! What a purge names: the responses that are to go.
 
+use std::collections::HashSet;
+
 /// One thing to purge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Purge {
     /// One URL, in all its variants, and whatever else its key consists of.
     Url(String),
@@ -22,6 +24,8 @@ pub enum Purge {
     All,
 }
 
+/// The most things that are purged in one go.
+pub const MOST: usize = 1_000;
 /// How much of what was purged the log says, in bytes.
 const MOST_SAID: usize = 1_024;
 
@@ -37,6 +41,12 @@ impl Purge {
             Self::All => "everything",
         }
     }
+}
+
+/// Leaves each thing once, where it comes first.
+pub fn leave_once(what: &mut Vec<Purge>) {
+    let mut seen = HashSet::with_capacity(what.len());
+    what.retain(|one| seen.insert(one.clone()));
 }
 
 /// What the log says of things to purge.

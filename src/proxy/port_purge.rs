@@ -6,6 +6,7 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 
+use crate::key::purge::leave_once;
 use crate::key::target::{self, Asked, Refusal, Scheme, Target};
 use crate::policy;
 use crate::proxy::cause::{Cause, NotPurged, Refused};
@@ -62,19 +63,25 @@ async fn carry_out(
         return Err(Cause::NotPurged(NotPurged::Forbidden));
     }
     let (what, soft) = named(proxy, route, allowed, &target, &parts.headers)?;
+    let by = Some(format!("{} from {}", parts.method, forwarded.client));
+    let order = Order { what, soft, dry_run: false, by };
+    // What is refused takes nothing of the rate.
+    order.stampings(proxy).map_err(|error| cause_of(&error))?;
     if let Some(rate) = allowed.rate
-        && let Err(wait) = proxy.purge_meters[route.index].take(rate, counted(&what))
+        && let Err(wait) = proxy.purge_meters[route.index].take(rate, counted(&order.what))
     {
         let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         return Err(Cause::NotPurged(NotPurged::Rate { seconds }));
     }
-    let by = Some(format!("{} from {}", parts.method, forwarded.client));
-    let order = Order { what, soft, dry_run: false, by };
-    purge::to_the_end(proxy, &order).await.map_err(|error| match error {
-        PurgeError::Url(refusal) => Cause::Target(refusal),
+    purge::to_the_end(proxy, &order).await.map_err(|error| cause_of(&error))
+}
+
+fn cause_of(error: &PurgeError) -> Cause {
+    match error {
+        PurgeError::Url(refusal) => Cause::Target(*refusal),
         PurgeError::Wrong(_) => Cause::NotPurged(NotPurged::Wrong),
         PurgeError::Store(_) => Cause::Refused(Refused::StoreDown),
-    })
+    }
 }
 
 /// How many things they are: a URL under both schemes is one.
@@ -121,7 +128,9 @@ fn named(
         }
         tags.extend(here);
     }
-    Ok((tags.into_iter().map(|tag| Purge::Tag { tag, host: host.clone() }).collect(), soft))
+    let mut what = tags.into_iter().map(|tag| Purge::Tag { tag, host: host.clone() }).collect();
+    leave_once(&mut what);
+    Ok((what, soft))
 }
 
 /// The URL under both schemes: the purge may come straight to a port whose clients come through TLS.

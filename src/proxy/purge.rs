@@ -24,10 +24,10 @@ mod numbers;
 pub(crate) mod order;
 pub(crate) mod owed;
 
-pub use crate::key::purge::Purge;
+pub use crate::key::purge::{MOST, Purge};
 pub use listing::Wanted;
 pub use matched::Matched;
-pub use order::{MOST, Order};
+pub use order::Order;
 
 /// How long, in call bounds, a stamp write that the caller gave up may still end and be applied here at once.
 /// It is not unlimited, because no other stamp of its URL is written meanwhile; a stamp that lands later is
@@ -93,11 +93,7 @@ pub(crate) async fn to_the_end(proxy: &Arc<Proxy>, order: &Order) -> Result<Purg
 /// instance or any that confirmed. If the store fails on the way, some of it may be purged already.
 pub(crate) async fn carry_out(proxy: &Proxy, order: &Order) -> Result<Purged, PurgeError> {
     let began = Instant::now();
-    if order.what.is_empty() || order.what.len() > MOST {
-        return Err(PurgeError::Wrong(format!("1 to {MOST} things are purged in one go")));
-    }
-    let stampings: Vec<Stamping> =
-        order.what.iter().map(|one| one.stamping(proxy)).collect::<Result<_, _>>()?;
+    let stampings = order.stampings(proxy)?;
     if order.dry_run {
         let matched = matched::matched(proxy, &stampings).await;
         return Ok(Purged { matched, ms: millis(began.elapsed()), ..Purged::default() });

@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use crate::dust::Number;
 use crate::key::KeyHash;
-use crate::key::purge::{Purge, said};
+use crate::key::purge::{MOST, Purge, said};
 use crate::key::target::{self, Scheme, Target};
 use crate::policy::RouteId;
 use crate::proxy::observer::Audit;
@@ -17,9 +17,6 @@ use crate::record::Tag;
 use crate::route::Route;
 use crate::telemetry::labels;
 use crate::tier::stamps::{Area, Force, Named, Scope, Stamps, TagName, Wanted, Within};
-
-/// The most things that are purged in one go.
-pub const MOST: usize = 1_000;
 
 /// What is to be purged in one go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -95,6 +92,17 @@ impl Purge {
 }
 
 impl Order {
+    /// The stamps for it.
+    ///
+    /// # Errors
+    /// It names too many things or none, or one that no response can be meant by.
+    pub(crate) fn stampings(&self, proxy: &Proxy) -> Result<Vec<Stamping>, PurgeError> {
+        if self.what.is_empty() || self.what.len() > MOST {
+            return Err(PurgeError::Wrong(format!("1 to {MOST} things are purged in one go")));
+        }
+        self.what.iter().map(|one| one.stamping(proxy)).collect()
+    }
+
     /// What the log says of it.
     pub(crate) fn audit(&self) -> Audit<'_> {
         let mut kinds: Vec<labels::Purge> = Vec::new();
