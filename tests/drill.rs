@@ -122,10 +122,9 @@ fn promises_hold_and_nothing_is_left_behind() {
 #[test]
 fn a_fleet_is_killed_and_frozen_and_nothing_is_left_in_its_store() {
     let redis = blocking(Server::start(&[]));
-    let place = Place::with(&format!(
-        "[dust]\nurl = \"redis://127.0.0.1:{}\"\nlease_ttl = \"1s\"\n[bodies]\nurl = \"file:HERE/bodies\"\n",
-        redis.port
-    ));
+    // Nothing but a Redis: bodies are in it, too.
+    let place =
+        Place::with(&format!("[dust]\nurl = \"redis://127.0.0.1:{}\"\nlease_ttl = \"1s\"\n", redis.port));
     let only = ["--only", "cold", "--only", "failing", "--only", "leader-killed-50", "--only", "store-"];
     let said = place.drill(&[&["--clients", "9", "--delay", "1s"], &only[..]].concat());
     assert_eq!(said.code, Some(0), "{said:?}");
