@@ -97,7 +97,7 @@ fn tell(survey: &Survey) {
         let (id, bytes, idle) = (&other.id, other.bytes, other.idle.as_secs() / 60);
         match other.fate {
             Fate::Going => {
-                print::line(format_args!("life {id}: {bytes} B would go, untouched for {idle} min"))
+                print::line(format_args!("life {id}: {bytes} B would go, untouched for {idle} min"));
             }
             _ => print::line(told_of(other)),
         }
