@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::scope::{Area, DEEPEST, Wanted, Within};
+use super::scope::{Area, DEEPEST, Wanted, Within, name};
 use crate::key::KeyHash;
 use crate::policy::RouteId;
 use crate::record::{Tag, Tags};
@@ -109,14 +109,6 @@ impl From<KeyHash> for Named<'_> {
 fn hosts(authority: &str) -> impl Iterator<Item = &str> {
     let name = name(authority);
     std::iter::once(authority).chain((name.len() < authority.len()).then_some(name))
-}
-
-/// The name of a host without its port.
-fn name(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => authority,
-    }
 }
 
 // === impl Area ===
@@ -236,6 +228,18 @@ mod tests {
         }
         let places: Vec<_> = of("https://h/a").places().collect();
         assert_eq!(places, [Within::ANYWHERE, Within::of("h"), Within::of("https://h")]);
+    }
+
+    #[test]
+    fn a_place_lies_in_its_host_and_no_two_of_a_host_are_one() {
+        let of = ["h", "h:81", "http://h", "https://h", "https://h:81", "http://h:81", "https://h:82"];
+        let of = of.map(Within::of);
+        assert_eq!(std::collections::HashSet::from(of).len(), of.len());
+        let (first, last) = of[0].all_in();
+        assert!(of.iter().all(|place| place.host() == of[0] && (first..=last).contains(place)));
+        let other = Within::of("https://i:81");
+        assert!(other.host() != of[0] && !(first..=last).contains(&other));
+        assert_eq!((other.all_in(), Within::ANYWHERE.host()), ((other, other), Within::ANYWHERE));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::life::SLACK;
 use super::room::share;
-use super::scope::{Force, Scope, TagName, Wanted};
+use super::scope::{Force, Scope, TagName, Wanted, Within};
 use super::table::One;
 use super::{Stamps, tags};
 use crate::clock::{WallMs, millis};
@@ -22,15 +22,15 @@ impl Stamps {
     }
 
     /// Writes the stamp of a tag, and then what stays of it when it has ended. Without room for it, all tags
-    /// of its bucket are stamped instead. Returns the number of the stamp that covers.
+    /// of its bucket, its place or its host are stamped instead. Returns the number of the stamp that covers.
     ///
     /// # Errors
-    /// The store did not take it, or tags are purged at as many places as may be.
+    /// The store did not take it, or tags are purged on as many hosts as may be.
     pub async fn write_tag(&self, dust: &dyn Dust, name: TagName, force: Force) -> Result<Number, Error> {
         self.try_tag(dust, name, force).await?.ok_or_else(|| full("hosts"))
     }
 
-    /// The same. `None`: tags are purged at as many places as may be.
+    /// The same. `None`: tags are purged on as many hosts as may be.
     pub(super) async fn try_tag(
         &self,
         dust: &dyn Dust,
@@ -41,7 +41,8 @@ impl Stamps {
         let (has_place, bucket) = {
             let (most, table) = (share(dust), self.table());
             let most = usize::try_from(most).unwrap_or(usize::MAX);
-            (table.tags.has_place(name, most), table.tags.bucket(name))
+            let has_place = table.tags.has_place(name, most);
+            (has_place, table.tags.bucket(name, has_place))
         };
         let Some(bucket) = bucket else { return Ok(None) };
         if !has_place {
@@ -52,19 +53,22 @@ impl Stamps {
         Ok(Some(number))
     }
 
-    /// Writes a hard stamp over a tag, or over all tags of a place.
+    /// Writes a hard stamp over a tag, or over all tags of a place, for the answer to an unsafe request. It is never
+    /// refused for want of room: what is written covers more the less room there is, in the end all tags.
     ///
     /// # Errors
-    /// As in [`write_tag`](Self::write_tag).
+    /// The store did not take it.
     pub async fn write_tags(&self, dust: &dyn Dust, tags: Scope) -> Result<Number, Error> {
-        self.try_tags(dust, tags).await?.ok_or_else(|| full("hosts"))
-    }
-
-    pub(super) async fn try_tags(&self, dust: &dyn Dust, tags: Scope) -> Result<Option<Number>, Error> {
-        match tags {
-            Scope::Tag(name) => self.try_tag(dust, name, Force::Hard).await,
-            other => self.write(dust, other, Force::Hard, self.max_life + SLACK, true).await.map(Some),
-        }
+        let whole = match tags {
+            Scope::Tag(name) => match self.try_tag(dust, name, Force::Hard).await? {
+                Some(number) => return Ok(number),
+                None => None,
+            },
+            Scope::Bucket(bucket) => self.table().tags.whole(bucket.within, false),
+            _ => None,
+        };
+        let whole = whole.map_or(Scope::tags_of(Within::ANYWHERE), Scope::Bucket);
+        self.write(dust, whole, Force::Hard, self.max_life + SLACK, true).await
     }
 
     /// Covers a tag, or all tags of a place, here until the stamp is in the store.

@@ -11,14 +11,17 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 
+mod tags;
+
 use super::life::{Ends, SLACK, stamp_life};
 use super::{Force, Scope, Stamps, TagName};
 use crate::clock::{WallMs, millis};
 use crate::dust::{Dust, Error, Grant, Holder, Number, within};
 use crate::key::KeyHash;
+use tags::OwedTags;
 
-/// How many URLs and tags may be owed a stamp before unsafe requests are refused. Requests that are under way by then
-/// still add theirs.
+/// How many URLs may be owed a stamp before unsafe requests are refused. Requests that are under way by then still add
+/// theirs. Tags have a bound of their own, and no request is refused for them.
 pub const OWED: usize = 1 << 18;
 /// How many URLs may be stored here under keys that could not be noted in the store.
 const UNNOTED: usize = 16_384;
@@ -35,8 +38,7 @@ pub(super) struct Owed {
 #[derive(Debug, Default)]
 struct Book {
     debts: BTreeMap<KeyHash, Debt>,
-    /// Tags, and all tags of places, that are owed a stamp: the number that covers them here meanwhile.
-    tags: BTreeMap<Scope, Number>,
+    tags: OwedTags,
     /// URLs stored here under keys that could not be noted in the store, and when those records end.
     unnoted: BTreeMap<KeyHash, WallMs>,
 }
@@ -84,18 +86,11 @@ impl Stamps {
     }
 
     /// Notes that a tag, or all tags of a place, are owed a hard stamp, and covers them here under `number`
-    /// meanwhile. With too many, all tags of the place are owed one.
+    /// meanwhile. With too many, more than they are owed one.
     pub fn owe_tags(&self, tags: Scope, number: Number, now: WallMs) {
-        let many = self.owed.book().tags.len() >= OWED;
-        let tags = match tags {
-            Scope::Tag(name) if many => Scope::tags_of(name.within),
-            tags => tags,
-        };
+        let tags = self.owed.book().tags.room_for(tags);
         self.cover_tags_here(tags, number, now);
-        let mut book = self.owed.book();
-        let owed = book.tags.entry(tags).or_insert(number);
-        *owed = number.max(*owed);
-        drop(book);
+        self.owed.book().tags.owe(tags, number);
         self.owed.bell.notify_one();
     }
 
@@ -107,7 +102,7 @@ impl Stamps {
 
     /// Returns whether unsafe requests should be refused: there might be no room for their stamps.
     pub fn owes_too_much(&self) -> bool {
-        self.owed() >= OWED
+        self.owed.book().debts.len() >= OWED
     }
 
     /// Waits until another stamp is owed. Cancel safe.
@@ -122,11 +117,11 @@ impl Stamps {
 
     /// The same of tags.
     pub(super) fn owing_tags(&self) -> HashSet<TagName> {
-        let name = |tags: &Scope| match tags {
-            Scope::Tag(name) => Some(*name),
+        let name = |(tags, _)| match tags {
+            Scope::Tag(name) => Some(name),
             _ => None,
         };
-        self.owed.book().tags.keys().filter_map(name).collect()
+        self.owed.book().tags.iter().filter_map(name).collect()
     }
 
     /// Writes the owed stamps. For a URL of which nothing is stored, noted or being filled, no stamp is
@@ -140,7 +135,7 @@ impl Stamps {
             let book = self.owed.book();
             (book.debts.clone(), book.tags.clone())
         };
-        if debts.is_empty() && tags.is_empty() {
+        if debts.is_empty() && tags.len() == 0 {
             return Ok(Paid::default());
         }
         self.raise(dust, purse).await?;
@@ -150,30 +145,26 @@ impl Stamps {
         while let Some(number) = all.next().await {
             paid.add(number?);
         }
-        let each = tags.into_iter().map(|(tags, number)| self.pay_tags(dust, purse.bound, tags, number));
+        let each = tags.iter().map(|(tags, number)| self.pay_tags(dust, purse.bound, tags, number));
         let mut all = stream::iter(each).buffer_unordered(AT_A_TIME);
         while let Some(number) = all.next().await {
-            paid.add(number?);
+            paid.add(Some(number?));
         }
         Ok(paid)
     }
 
-    /// Returns the number of the stamp; `None` if there was no room for it.
+    /// Returns the number of the stamp.
     async fn pay_tags(
         &self,
         dust: &dyn Dust,
         bound: Duration,
         tags: Scope,
         owed: Number,
-    ) -> Result<Option<Number>, Error> {
+    ) -> Result<Number, Error> {
         // A tag takes two writes.
-        let Some(number) = within(bound * 2, self.try_tags(dust, tags)).await? else { return Ok(None) };
-        let mut book = self.owed.book();
-        // If it was owed again meanwhile, it must be written again.
-        if book.tags.get(&tags) == Some(&owed) {
-            book.tags.remove(&tags);
-        }
-        Ok(Some(number))
+        let number = within(bound * 2, self.write_tags(dust, tags)).await?;
+        self.owed.book().tags.paid(tags, owed);
+        Ok(number)
     }
 
     /// Returns the number of the stamp, 0 if none was needed; `None` if there was no room for it.

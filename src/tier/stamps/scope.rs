@@ -42,9 +42,15 @@ pub struct Wanted {
     pub coarser: Option<Area>,
 }
 
-/// Where a tag is meant: on all hosts, on one, or at one origin.
+/// Where a tag is meant: on all hosts, on one, or at one origin. The first 52 bits are of the host's name, then comes
+/// the kind, and 10 bits of the port: two ports of one host may be taken for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Within(pub(super) u64);
+
+/// The bits of a place that its host's name says nothing of.
+const OF_PORT: u64 = (1 << 12) - 1;
+/// The values that a port may have there; 0 stands for none.
+const PORTS: u64 = (1 << 10) - 1;
 
 /// A tag, and where it is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +95,14 @@ pub enum Covered {
     Hard,
 }
 
+/// The name of a host without its port.
+pub(super) fn name(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
+    }
+}
+
 // === impl Scope ===
 
 impl Scope {
@@ -118,8 +132,30 @@ impl Within {
 
     /// One host (`api.example.com`), or one origin (`https://api.example.com`), as keys write them.
     pub fn of(text: &str) -> Self {
-        // No text of a host is as good as none.
-        Self(KeyHash::of(text).short().max(1))
+        let (kind, authority) = match text.split_once("://") {
+            None => (0, text),
+            Some(("http", authority)) => (1, authority),
+            Some((_, authority)) => (2, authority),
+        };
+        let name = name(authority);
+        let port = authority[name.len()..].strip_prefix(':').and_then(|port| port.parse::<u64>().ok());
+        // No host is as good as none.
+        let host = (KeyHash::of(name).short() & !OF_PORT).max(OF_PORT + 1);
+        Self(host | kind << 10 | port.map_or(0, |port| port % PORTS + 1))
+    }
+
+    /// The whole host, with all of its ports and schemes.
+    pub(super) fn host(self) -> Self {
+        Self(self.0 & !OF_PORT)
+    }
+
+    /// The first and the last of the places that lie in it.
+    pub(super) fn all_in(self) -> (Self, Self) {
+        match self {
+            Self::ANYWHERE => (self, Self(u64::MAX)),
+            Self(host) if host & OF_PORT == 0 => (self, Self(host | OF_PORT)),
+            place => (place, place),
+        }
     }
 }
 

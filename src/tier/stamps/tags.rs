@@ -12,8 +12,9 @@
 //! | buckets, of stamps that have ended | [`PLACES`]; 16 384 for a million tags in a day | 10 MiB |
 //! | buckets, as the store has them | twice that | 21 MiB |
 //!
-//! Above the bound for tags, and for one host above an eighth of it, a purge by tag covers its whole bucket at once. Above that for buckets, a bucket
-//! is all tags of its place.
+//! Above the bound for tags, a purge by tag covers its whole bucket at once. Above that for buckets, a bucket is all
+//! tags of its place, and with too many places all tags of its host. One host, with all of its ports, reaches each of
+//! these bounds at an eighth.
 //!
 //! An instance that begins finds the stamps that live. Of those that have ended it finds, for each bucket, a
 //! stamp that says that there was one ([`Scope::Rest`]), written after it. As all stamps of tags live equally
@@ -23,6 +24,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+mod places;
+
 use super::Stamp;
 use super::life::SLACK;
 use super::named::Named;
@@ -30,6 +33,7 @@ use super::scope::{Bucket, Force, Scope, TagName, Within};
 use super::table::One;
 use crate::clock::{WallMs, millis};
 use crate::dust::Number;
+use places::Places;
 
 /// How long a tag has a stamp of its own. All have the same life, since a later one may not end before an
 /// earlier one.
@@ -39,10 +43,16 @@ pub const SKEW_MS: u64 = 300_000;
 /// The most stamps of tags: what a table of 2^18 lines takes. One from which lines are taken away may grow to
 /// twice as many, and no further.
 pub const TAGS: usize = 7 << 15;
-/// The most stamps of tags that are meant on one host, or at one origin.
+/// The most stamps of tags that are meant on one host, whatever its ports and schemes.
 const OF_HOST: usize = TAGS / 8;
 /// The most buckets.
 pub const PLACES: usize = 7 << 14;
+/// The most stamps over buckets of one host that the store has.
+const BUCKETS_OF_HOST: usize = PLACES / 8;
+/// How many over all tags of a place it has beside them.
+const PLACES_OF_HOST: usize = 256;
+/// The most tags that are covered here until their stamp is in the store.
+const HERE: usize = 1 << 14;
 
 /// The newest stamps over one tag, or one bucket: their numbers, hard and soft.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,13 +60,6 @@ struct Line {
     numbers: [Number; 2],
     /// When the last of them ends, on the store's clock.
     until: WallMs,
-}
-
-/// How many lines a place has.
-#[derive(Debug, Clone, Copy, Default)]
-struct Count {
-    tags: usize,
-    all: usize,
 }
 
 /// A stamp over a bucket as the store has it, and whether it is one of those that say what has ended.
@@ -72,8 +75,7 @@ pub(super) struct Tagged {
     buckets: HashMap<Bucket, Line>,
     /// Stamps over buckets as the store has them.
     stored: HashMap<InStore, Line>,
-    /// The places that have any, and how many: of tags, and of all.
-    places: HashMap<Within, Count>,
+    places: Places,
     /// How long a bucket is remembered after a stamp in it has ended, in ms.
     keeps_ms: u64,
 }
@@ -88,7 +90,7 @@ impl Tagged {
             here: HashMap::new(),
             buckets: HashMap::new(),
             stored: HashMap::new(),
-            places: HashMap::new(),
+            places: Places::default(),
             keeps_ms: millis(max_life + SLACK),
         }
     }
@@ -99,7 +101,7 @@ impl Tagged {
         if named.tags.is_empty() || self.places.is_empty() {
             return over;
         }
-        for within in named.places().filter(|place| self.places.contains_key(place)) {
+        for within in named.places().filter(|place| self.places.has(*place)) {
             for tag in named.tags {
                 let [hard, soft] = self.over_tag(TagName { within, tag: tag.hash() });
                 over = [hard.max(over[0]), soft.max(over[1])];
@@ -132,8 +134,14 @@ impl Tagged {
     pub(super) fn apply(&mut self, scope: Scope, force: Force, one: One) {
         match scope {
             Scope::Tag(name) if one.here_only => {
+                if self.here.len() >= HERE && !self.here.contains_key(&name) {
+                    // Whether it is still owed when this ends is not known.
+                    let until = one.until.saturating_add(self.keeps_ms);
+                    self.cover(name.bucket(), force, one.number, until);
+                    return;
+                }
                 let line = self.here.entry(name).or_insert_with(|| {
-                    self.places.entry(name.within).or_default().all += 1;
+                    self.places.cover(name.within);
                     Line::default()
                 });
                 line.merge(force, one.number, one.until);
@@ -142,7 +150,7 @@ impl Tagged {
                 let stands = |line: &mut Line| force == Force::Hard && line.newest() <= one.number;
                 if self.here.get_mut(&name).is_some_and(stands) {
                     self.here.remove(&name);
-                    leave(&mut self.places, name.within, false);
+                    self.places.uncover(name.within);
                 }
                 let known = self.buckets.get(&name.bucket()).is_some_and(|line| line.has(force, one.number));
                 if known && !self.tags.contains_key(&name) {
@@ -152,8 +160,8 @@ impl Tagged {
                     self.drop_oldest();
                 }
                 let line = self.tags.entry(name).or_insert_with(|| {
-                    let count = self.places.entry(name.within).or_default();
-                    (count.tags, count.all) = (count.tags + 1, count.all + 1);
+                    self.places.cover(name.within);
+                    self.places.change(name.within, |share| share.tags += 1);
                     Line::default()
                 });
                 line.merge(force, one.number, one.until);
@@ -171,19 +179,30 @@ impl Tagged {
 
     fn store(&mut self, scope: Scope, force: Force, one: One) {
         if let Some(stored) = in_store(scope) {
-            self.stored.entry(stored).or_default().merge(force, one.number, one.until);
+            let line = self.stored.entry(stored).or_insert_with(|| {
+                self.places.change(stored.0, |share| share.stored += 1);
+                Line::default()
+            });
+            line.merge(force, one.number, one.until);
         }
     }
 
     /// Covers a bucket: what has one of its tags and is older than that number.
     fn cover(&mut self, bucket: Bucket, force: Force, number: Number, until: WallMs) {
-        let bucket = if self.buckets.len() >= PLACES && !self.buckets.contains_key(&bucket) {
-            Bucket::whole(bucket.within)
-        } else {
-            bucket
+        let host = bucket.within.host();
+        let has = |(bucket, most): &(Bucket, usize)| {
+            self.buckets.contains_key(bucket) || self.buckets.len() < *most
         };
+        // The last two take more than the store has: what is meant on all hosts is a last resort.
+        let each = [
+            (bucket, PLACES),
+            (Bucket::whole(bucket.within), PLACES / 2 * 3),
+            (Bucket::whole(host), PLACES * 3),
+        ];
+        let room = each.into_iter().find(has);
+        let bucket = room.map_or(Bucket::whole(Within::ANYWHERE), |(bucket, _)| bucket);
         let line = self.buckets.entry(bucket).or_insert_with(|| {
-            self.places.entry(bucket.within).or_default().all += 1;
+            self.places.cover(bucket.within);
             Line::default()
         });
         line.merge(force, number, until);
@@ -220,19 +239,25 @@ impl Tagged {
     /// Tags in `owed` stay covered here.
     pub(super) fn forget(&mut self, now: WallMs, oldest: Number, owed: &HashSet<TagName>) {
         self.end_those(|line| line.until <= now);
-        self.stored.retain(|_, line| line.until > now);
         let places = &mut self.places;
+        self.stored.retain(|(within, ..), line| {
+            let stays = line.until > now;
+            if !stays {
+                places.change(*within, |share| share.stored -= 1);
+            }
+            stays
+        });
         self.buckets.retain(|bucket, line| {
             let stays = line.until > now || line.newest() > oldest;
             if !stays {
-                leave(places, bucket.within, false);
+                places.uncover(bucket.within);
             }
             stays
         });
         self.here.retain(|name, line| {
             let stays = line.until > now || line.newest() > oldest || owed.contains(name);
             if !stays {
-                leave(places, name.within, false);
+                places.uncover(name.within);
             }
             stays
         });
@@ -251,7 +276,8 @@ impl Tagged {
                     self.cover(name.bucket(), force, number, line.until.saturating_add(self.keeps_ms));
                 }
             }
-            leave(&mut self.places, name.within, true);
+            self.places.uncover(name.within);
+            self.places.change(name.within, |share| share.tags -= 1);
         }
     }
 
@@ -272,21 +298,32 @@ impl Tagged {
     /// last eighth: a purge at another instance may come at the same time. Nor is there for one host beyond its
     /// share: others need room too.
     pub(super) fn has_place(&self, name: TagName, most: usize) -> bool {
-        let has_share = name.within == Within::ANYWHERE
-            || self.places.get(&name.within).is_none_or(|count| count.tags < OF_HOST);
+        let has_share = self.places.share(name.within).tags < OF_HOST;
         self.tags.contains_key(&name) || (has_share && self.tags.len() < most.min(TAGS / 8 * 7))
     }
 
-    /// The bucket that a tag is remembered by: all of its place, if there are too many. `None` if there are
-    /// too many places even so.
-    pub(super) fn bucket(&self, name: TagName) -> Option<Bucket> {
-        let has = |bucket: &Bucket| self.stored.contains_key(&(bucket.within, bucket.at, true));
-        let (bucket, whole) = (name.bucket(), Bucket::whole(name.within));
-        if has(&bucket) || self.stored.len() < PLACES {
-            Some(bucket)
-        } else {
-            (has(&whole) || self.stored.len() < PLACES * 2).then_some(whole)
+    /// The bucket to stamp for a tag: all of its place or its host, if it has its share already or there are too many.
+    /// `rest`: it is to say what has ended. `None` if there are too many hosts even so.
+    pub(super) fn bucket(&self, name: TagName, rest: bool) -> Option<Bucket> {
+        let bucket = name.bucket();
+        let share = self.places.share(name.within).stored;
+        let fits = self.has(bucket, rest) || (share < BUCKETS_OF_HOST && self.stored.len() < PLACES);
+        if fits { Some(bucket) } else { self.whole(name.within, rest) }
+    }
+
+    /// The same for all tags of a place.
+    pub(super) fn whole(&self, within: Within, rest: bool) -> Option<Bucket> {
+        let (place, host) = (Bucket::whole(within), Bucket::whole(within.host()));
+        let share = self.places.share(within).stored;
+        let fits = share < BUCKETS_OF_HOST + PLACES_OF_HOST && self.stored.len() < PLACES / 2 * 3;
+        if fits || self.has(place, rest) {
+            return Some(place);
         }
+        (self.has(host, rest) || self.stored.len() < PLACES * 2).then_some(host)
+    }
+
+    fn has(&self, Bucket { within, at }: Bucket, rest: bool) -> bool {
+        self.stored.contains_key(&(within, at, rest))
     }
 
     /// How many stamps there are, and buckets.
@@ -306,16 +343,6 @@ fn in_store(scope: Scope) -> Option<InStore> {
 fn scope_of((within, at, rest): InStore) -> Scope {
     let bucket = Bucket { within, at };
     if rest { Scope::Rest(bucket) } else { Scope::Bucket(bucket) }
-}
-
-fn leave(places: &mut HashMap<Within, Count>, place: Within, tag: bool) {
-    if let Some(count) = places.get_mut(&place) {
-        count.all -= 1;
-        count.tags -= usize::from(tag);
-        if count.all == 0 {
-            places.remove(&place);
-        }
-    }
 }
 
 // === impl Line ===

@@ -122,7 +122,7 @@ fn a_stamp_that_has_ended_covers_by_its_bucket_and_only_what_is_older() {
     tagged.forget(end, 4, &HashSet::new());
     assert_eq!(hard(&tagged, "h", "t"), 5, "a fill from before it is under way");
     tagged.forget(end, 5, &HashSet::new());
-    assert_eq!((tagged.len(), tagged.places.len()), ((0, 0), 0));
+    assert_eq!((tagged.len(), tagged.places.is_empty()), ((0, 0), true));
 }
 
 #[test]
@@ -193,7 +193,52 @@ fn one_host_takes_no_more_than_its_share_of_stamps() {
     }
     let has = |within| tagged.has_place(TagName { within, tag: u64::MAX }, usize::MAX);
     assert_eq!([has(a), has(b), has(Within::ANYWHERE)], [false, true, true]);
+    assert_eq!([has(Within::of("https://a:8443")), has(Within::of("a:81"))], [false; 2], "its ports too");
     assert!(tagged.has_place(TagName { within: a, tag: 0 }, usize::MAX), "it has a stamp already");
     tagged.forget(DAY_MS, Number::MAX, &HashSet::new());
     assert!(tagged.has_place(TagName { within: a, tag: u64::MAX }, usize::MAX), "they have ended");
+}
+
+#[test]
+fn one_host_takes_no_more_than_its_share_of_buckets_whatever_its_ports() {
+    let mut tagged = Tagged::new(LIFE);
+    let at = |port: usize, n: usize| TagName {
+        within: Within::of(&format!("https://a:{}", 1 + port)),
+        tag: (n as u64) << 50,
+    };
+    let stamp = |tagged: &mut Tagged, bucket| {
+        tagged.apply(Scope::Bucket(bucket), Force::Hard, One::stored(1, DAY_MS));
+    };
+    for n in 0..BUCKETS_OF_HOST {
+        let name = at(n % 7, n);
+        assert_eq!(tagged.bucket(name, false), Some(name.bucket()));
+        stamp(&mut tagged, name.bucket());
+    }
+    for port in 0..PLACES_OF_HOST {
+        let place = Bucket::whole(at(port, 0).within);
+        assert_eq!(tagged.bucket(at(port, 16_383), false), Some(place));
+        stamp(&mut tagged, place);
+    }
+    let host = Bucket::whole(Within::of("a"));
+    assert_eq!(tagged.bucket(at(900, 1), false), Some(host));
+    assert_eq!(tagged.whole(at(900, 1).within, false), Some(host));
+    stamp(&mut tagged, host);
+    assert_eq!(hard(&tagged, "a:901", "any"), 1, "it covers all that the other would");
+    assert_eq!(hard(&tagged, "b", "any"), 0);
+    let other = TagName { within: Within::of("https://b"), tag: 7 };
+    assert_eq!(tagged.bucket(other, false), Some(other.bucket()), "others have theirs");
+    tagged.forget(DAY_MS, Number::MAX, &HashSet::new());
+    assert_eq!(tagged.bucket(at(900, 1), false), Some(at(900, 1).bucket()), "they have ended");
+}
+
+#[test]
+fn what_is_covered_until_its_stamp_is_in_the_store_is_bounded() {
+    let mut tagged = Tagged::new(LIFE);
+    let name = |n: usize| TagName { within: Within::of("https://a"), tag: (n as u64) << 40 };
+    for n in 0..HERE + 100 {
+        tagged.apply(Scope::Tag(name(n)), Force::Hard, One::here(5, DAY_MS));
+    }
+    assert_eq!(tagged.here.len(), HERE);
+    assert!((0..HERE + 100).all(|n| tagged.over_tag(name(n))[0] == 5));
+    assert_eq!(hard(&tagged, "b", "any"), 0);
 }
