@@ -8,6 +8,7 @@ use axum::{Extension, Json};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::guard::{self, Caller};
 use super::{AdminState, Problem, v1};
@@ -100,7 +101,9 @@ async fn purged(
     let count = if order.dry_run { 1 } else { order.what.len() };
     let take = || match (caller, caller.token(&room.settings)) {
         (Caller::Token(at), Some(token)) => match token.purge_rate.zip(room.meters.get(at)) {
-            Some((rate, meter)) => meter.take(rate, count).map_err(|wait| too_many(&token.name, rate, wait)),
+            Some((rate, meter)) => meter
+                .take(rate, count, Instant::now().into_std())
+                .map_err(|wait| too_many(&token.name, rate, wait)),
             None => Ok(()),
         },
         _ => Ok(()),

@@ -10,6 +10,7 @@ use axum::routing::post;
 use axum::{Extension, Json, Router};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::purge::too_many;
 use super::{AdminState, Problem, Purge, PurgeRequest, Token, v1};
@@ -82,7 +83,9 @@ async fn receive(
     // What is refused takes nothing of the rate.
     room.desk.check_purge(&order)?;
     if let Some(rate) = hook.rights.purge_rate {
-        hook.meter.take(rate, order.what.len()).map_err(|wait| too_many(&hook.rights.name, rate, wait))?;
+        hook.meter
+            .take(rate, order.what.len(), Instant::now().into_std())
+            .map_err(|wait| too_many(&hook.rights.name, rate, wait))?;
     }
     room.desk.purge(order).await.map(Json)
 }

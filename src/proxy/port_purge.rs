@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use tokio::time::Instant;
 
 use crate::key::purge::leave_once;
 use crate::key::target::{self, Asked, Refusal, Scheme, Target};
@@ -68,7 +69,8 @@ async fn carry_out(
     // What is refused takes nothing of the rate.
     order.stampings(proxy).map_err(|error| cause_of(&error))?;
     if let Some(rate) = allowed.rate
-        && let Err(wait) = proxy.purge_meters[route.index].take(rate, counted(&order.what))
+        && let Err(wait) =
+            proxy.purge_meters[route.index].take(rate, counted(&order.what), Instant::now().into_std())
     {
         let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         return Err(Cause::NotPurged(NotPurged::Rate { seconds }));
