@@ -1,7 +1,7 @@
 //! Addresses that a port listens on, and networks.
 
 use std::fmt::{self, Display};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -34,15 +34,24 @@ impl Listen {
     pub fn meant(text: &str) -> String {
         let valid = |port: &str| port.parse::<u16>().is_ok() && !port.starts_with('+');
         let digits = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+        // Without brackets, the port reads as the end of the address.
+        if host.parse::<Ipv6Addr>().is_ok() && valid(port) {
+            return format!("an IPv6 address stands in brackets: write \"[{host}]:{port}\"");
+        }
         if let Ok(ip) = text.parse::<IpAddr>() {
             return format!("a port is missing: write \"{}\"", SocketAddr::new(ip, 8080));
         }
-        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         if digits(port) && !valid(port) {
             return format!("there is no port {port}: the last one is 65535");
         }
         if valid(port) {
             match host {
+                "" if text.starts_with(':') => {
+                    return format!(
+                        "an address is meant; \"0.0.0.0:{port}\" is every one, \"127.0.0.1:{port}\" this machine alone"
+                    );
+                }
                 "" => return format!("an address and a port are meant; write \"127.0.0.1:{port}\""),
                 "localhost" => {
                     return format!("an address is meant, and no name; write \"127.0.0.1:{port}\"");

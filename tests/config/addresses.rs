@@ -7,7 +7,19 @@ fn an_address_that_is_wrong_is_told_as_it_should_be_written() {
     for (text, told) in [
         (
             "[server]\nlisten = \":8080\"",
-            "t.toml:2: server.listen = \":8080\": an address and a port are meant; write \"127.0.0.1:8080\"",
+            "t.toml:2: server.listen = \":8080\": an address is meant; \"0.0.0.0:8080\" is every one, \"127.0.0.1:8080\" this machine alone",
+        ),
+        (
+            "[server]\nlisten = \"::1:8080\"",
+            "t.toml:2: server.listen = \"::1:8080\": an IPv6 address stands in brackets: write \"[::1]:8080\"",
+        ),
+        (
+            "[server]\nlisten = \":::18080\"",
+            "t.toml:2: server.listen = \":::18080\": an IPv6 address stands in brackets: write \"[::]:18080\"",
+        ),
+        (
+            "[server]\nlisten = \"::1\"",
+            "t.toml:2: server.listen = \"::1\": a port is missing: write \"[::1]:8080\"",
         ),
         (
             "[server]\nlisten = 99999",
