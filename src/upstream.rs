@@ -29,7 +29,6 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::time::Instant;
-use url::Url;
 
 pub use self::client::Client;
 pub use self::interest::Interest;
@@ -45,13 +44,6 @@ pub trait Upstream: Send + Sync + Debug {
     /// # Cancel safety
     /// Dropping the future (or the body) closes the exchange; nothing goes on behind it.
     async fn send(&self, request: Request) -> Result<Response, Error>;
-
-    /// The target (path and query) that a URL of this origin has, as the origin writes its URLs; `None` if
-    /// the URL is of another origin.
-    fn own_path(&self, url: &Url) -> Option<String> {
-        let _ = url;
-        None
-    }
 
     /// How the origin writes its own URLs; `None` if that is not known.
     fn own_urls(&self) -> Option<&OwnUrls> {

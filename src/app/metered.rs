@@ -46,10 +46,6 @@ impl<U: Upstream> Upstream for Metered<U> {
         }
     }
 
-    fn own_path(&self, url: &url::Url) -> Option<String> {
-        self.inner.own_path(url)
-    }
-
     fn own_urls(&self) -> Option<&crate::upstream::OwnUrls> {
         self.inner.own_urls()
     }

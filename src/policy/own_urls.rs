@@ -137,6 +137,11 @@ fn is_of(named: &Host<'_>, asked: &Target) -> bool {
     named.name() == asked.host() && named.port == asked.port
 }
 
+/// A port that may be that of the scheme.
+fn in_full(port: Option<u16>, scheme: Scheme) -> u16 {
+    port.unwrap_or(scheme.default_port())
+}
+
 /// Returns whether a URL is the very one that was asked for. Clients escape what is no text.
 fn is_target(url: &[u8], asked: &Target) -> bool {
     let escaped =
@@ -180,6 +185,21 @@ impl OwnUrls {
         }
     }
 
+    /// The target that clients ask for where the origin writes this URL. It is that of the mapped URL. A URL that is
+    /// left alone since it may be another site's, or the client's already, counts as well. `None` if the origin does
+    /// not call itself so, or no request on this route reaches the URL.
+    pub fn target(&self, url: &str, by: AskedBy<'_>) -> Option<String> {
+        let url = Absolute::parse(url.as_bytes())?;
+        let path = if self.has_host(&url) || self.calls_itself(&url, by.target) {
+            self.client_path(&url, by.prefix)?
+        } else {
+            self.mapped_as_told(&url, by)?;
+            url.rest
+        };
+        let (scheme, authority) = (by.target.scheme.as_str(), by.target.authority());
+        Some(format!("{scheme}://{authority}{}", String::from_utf8(path).ok()?))
+    }
+
     fn mapped_line(&self, field: &HeaderName, line: &[u8], by: AskedBy<'_>) -> Option<Vec<u8>> {
         let whole = *field == header::LOCATION || *field == header::CONTENT_LOCATION;
         let at = if whole { 0..line.len() } else { url_in_refresh(line)? };
@@ -206,17 +226,22 @@ impl OwnUrls {
         if self.is_as_clients_write(url, by) {
             return None;
         }
-        // Without a path it is that of the root.
-        let slash: &[u8] = if url.rest.first() == Some(&b'/') { b"" } else { b"/" };
-        let path = [slash, &url.rest].concat();
-        let below = at_or_below(&path, &self.base)?;
-        let path = [prefix.as_bytes(), &*below].concat();
+        let path = self.client_path(url, prefix)?;
         if target.host().is_empty() {
             // Of HTTP/1.0 without a Host. Behind two slashes, a part of the path would be the host.
             return (!matches!(path.get(1), Some(b'/' | b'\\'))).then_some(path);
         }
         let scheme = url.scheme.map(|_| format!("{}:", target.scheme.as_str())).unwrap_or_default();
         Some([scheme.as_bytes(), b"//", target.authority().as_bytes(), &path].concat())
+    }
+
+    /// The path at which clients ask for a URL of the origin, with all that stands behind it. `None` if no request on
+    /// this route reaches it.
+    fn client_path(&self, url: &Absolute, prefix: &str) -> Option<Vec<u8>> {
+        // Without a path it is that of the root.
+        let slash: &[u8] = if url.rest.first() == Some(&b'/') { b"" } else { b"/" };
+        let below = at_or_below(&[slash, &url.rest].concat(), &self.base)?;
+        Some([prefix.as_bytes(), &*below].concat())
     }
 
     /// A URL with the client's host as the origin is told it, as the client writes it. What it is told may lack
@@ -247,18 +272,23 @@ impl OwnUrls {
     fn calls_itself(&self, url: &Absolute, asked: &Target) -> bool {
         let scheme = url.scheme.unwrap_or(self.scheme);
         let Ok(named) = host(&url.authority, scheme) else { return false };
-        let in_full = |port: Option<u16>, scheme: Scheme| port.unwrap_or(scheme.default_port());
-        let is_own = |(name, port): &(String, Option<u16>)| {
-            // Under the other scheme neither has a port, or both have the same one.
-            named.name() == name.as_str()
-                && (named.port == *port || in_full(named.port, scheme) == in_full(*port, self.scheme))
-        };
         let either = scheme == self.scheme || scheme == asked.scheme;
         // Where neither side speaks the scheme, a redirect to the client's host means the site that stands there.
         let of_client = named.name() == asked.host()
             && (named.port.is_none() || in_full(named.port, scheme) == in_full(asked.port, asked.scheme));
         let elsewhere = of_client && !either;
-        (!elsewhere && self.hosts.iter().any(is_own)) || (self.told_host && either && is_of(&named, asked))
+        (!elsewhere && self.has_host(url)) || (self.told_host && either && is_of(&named, asked))
+    }
+
+    /// Returns whether a URL has a host of the origin's own, under either scheme.
+    fn has_host(&self, url: &Absolute) -> bool {
+        let scheme = url.scheme.unwrap_or(self.scheme);
+        let Ok(named) = host(&url.authority, scheme) else { return false };
+        self.hosts.iter().any(|(name, port)| {
+            // Under the other scheme neither has a port, or both have the same one.
+            named.name() == name.as_str()
+                && (named.port == *port || in_full(named.port, scheme) == in_full(*port, self.scheme))
+        })
     }
 
     /// Returns whether the URL is written as clients write it already. An origin that is told the client's

@@ -279,10 +279,6 @@ impl Upstream for Client {
         self.answered(&method, answer, tries, probe, permit, queued).await
     }
 
-    fn own_path(&self, url: &Url) -> Option<String> {
-        self.own.target(url)
-    }
-
     fn own_urls(&self) -> Option<&OwnUrls> {
         Some(&self.own)
     }

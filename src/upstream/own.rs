@@ -1,6 +1,6 @@
 //! How an origin writes its own URLs.
 
-use url::{Position, Url};
+use url::Position;
 
 use super::settings::{ClientError, HostRule, Settings};
 use super::transport;
@@ -31,18 +31,5 @@ impl OwnUrls {
             base: url.path().trim_end_matches('/').to_owned(),
             told_host: settings.host == HostRule::Client,
         })
-    }
-
-    /// The target of a URL of this origin, whatever the scheme that it writes with a Host that it is sent.
-    /// `None` if the URL is of another origin.
-    pub(super) fn target(&self, url: &Url) -> Option<String> {
-        let mut named = self.authorities.iter().enumerate();
-        let own = named.any(|(at, authority)| {
-            // The first is the one by which it is reached.
-            let scheme = if at == 0 { &self.scheme } else { url.scheme() };
-            Url::parse(&format!("{scheme}://{authority}")).is_ok_and(|own| own.origin() == url.origin())
-        });
-        let path = url[Position::BeforePath..Position::AfterQuery].strip_prefix(&*self.base)?;
-        (own && path.starts_with('/')).then(|| path.to_owned())
     }
 }

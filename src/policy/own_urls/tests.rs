@@ -443,3 +443,29 @@ fn the_client_s_host_without_its_port_is_what_an_origin_was_told() {
         assert_eq!(of(url, asked, told_port), expected, "{url} for {asked}, told {told_port:?}");
     }
 }
+
+/// What is invalidated is what clients are sent to, and what may be that besides.
+#[test]
+fn the_target_of_a_url_is_that_of_the_mapped_one() {
+    let (plain, based) = (origin("http://origin:8000", ""), origin("http://origin/app", ""));
+    let (named, told) = (origin("http://10.0.0.1:8000", "api.test"), origin("http://10.0.0.1:8000", "*"));
+    let (bare, odd) = ("http://api.test/a", "http://api.test:8080/v1/a");
+    for (origin, url, asked, prefix, expected) in [
+        (&plain, "http://origin:8000/item?x=1", bare, "", Some("http://api.test/item?x=1")),
+        (&plain, "https://origin:8000/item", bare, "", Some("http://api.test/item")),
+        (&plain, "https://origin:8000", "https://api.test/a", "", Some("https://api.test/")),
+        (&plain, "https://origin/item", bare, "", None),
+        (&plain, "https://api.test/item", bare, "", None),
+        (&plain, "http://api.test/v1/item", odd, "/v1", Some("http://api.test:8080/v1/item")),
+        (&plain, "http://origin:8000//b", "http:///v1/a", "/v1", Some("http:///v1//b")),
+        (&based, "https://origin/app/item", odd, "/v1", Some("http://api.test:8080/v1/item")),
+        (&based, "http://origin/item", odd, "/v1", None),
+        (&told, "http://api.test/v1/item", "http://api.test/v1/a", "/v1", Some("http://api.test/v1/v1/item")),
+        // Clients are sent to https, and some may have it here all the same.
+        (&named, "https://api.test/item", bare, "", Some("http://api.test/item")),
+    ] {
+        let target = canonical_url(asked).unwrap();
+        let found = origin.target(url, AskedBy { target: &target, prefix, told_port: None });
+        assert_eq!(found.as_deref(), expected, "{url} for {asked}");
+    }
+}

@@ -215,15 +215,16 @@ fn named_besides(
 /// None if only a client can have written it.
 fn as_clients_write(proxy: &Proxy, request: &CacheRequest, url: &str) -> Option<String> {
     let (route, target) = (&request.route, &request.target);
-    let url = Url::parse(url).ok()?;
     let ours = || {
         // It has the client's authority, but its path may be the origin's.
+        let url = Url::parse(url).ok()?;
         let same = policy::parsed(&target.to_string()).is_some_and(|asked| asked.origin() == url.origin());
-        (same && route.strip_prefix.is_some())
-            .then(|| url[url::Position::BeforePath..url::Position::AfterQuery].to_owned())
+        let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
+        let path = (same && route.strip_prefix.is_some()).then(|| route.client_path(path))?;
+        Some(format!("{}://{}{path}", target.scheme.as_str(), target.authority()))
     };
-    let path = proxy.upstream(route).own_path(&url).or_else(ours)?;
-    Some(format!("{}://{}{}", target.scheme.as_str(), target.authority(), route.client_path(&path)))
+    // As redirects are mapped: where clients are sent to is what they find changed.
+    proxy.hop_headers.target_of(request, url).or_else(ours)
 }
 
 /// Where GETs of these URLs are stored, without repetitions.

@@ -53,10 +53,6 @@ impl Upstream for Watched {
         Ok(response)
     }
 
-    fn own_path(&self, url: &url::Url) -> Option<String> {
-        self.inner.own_path(url)
-    }
-
     fn own_urls(&self) -> Option<&OwnUrls> {
         self.inner.own_urls()
     }

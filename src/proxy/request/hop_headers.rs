@@ -145,12 +145,24 @@ impl HopHeaders {
     /// Maps URLs of the origin, in the fields that redirect and name, to those by which this client reaches
     /// it. Costs look-ups in the fields: a hit calls it only if the record is known to have such a field.
     pub(crate) fn map_urls(&self, request: &CacheRequest, headers: &mut HeaderMap) {
-        let CacheRequest { route, target, .. } = request;
-        let own = self.own_urls.get(route.index).and_then(Option::as_ref);
-        if let Some(own) = own.filter(|_| route.location == Location::Map) {
-            let (prefix, told_port) = (route.stripped_of(target), route.port_in_key(target));
-            own.map(headers, AskedBy { target, prefix, told_port });
+        if request.route.location == Location::Map
+            && let Some((own, by)) = self.own_urls(request)
+        {
+            own.map(headers, by);
         }
+    }
+
+    /// The target that this client asks for where the origin writes a URL of its own; `None` if it is not its own.
+    pub(crate) fn target_of(&self, request: &CacheRequest, url: &str) -> Option<String> {
+        let (own, by) = self.own_urls(request)?;
+        own.target(url, by)
+    }
+
+    fn own_urls<'a>(&'a self, request: &'a CacheRequest) -> Option<(&'a OwnUrls, AskedBy<'a>)> {
+        let CacheRequest { route, target, .. } = request;
+        let own = self.own_urls.get(route.index)?.as_ref()?;
+        let (prefix, told_port) = (route.stripped_of(target), route.port_in_key(target));
+        Some((own, AskedBy { target, prefix, told_port }))
     }
 
     /// Adds what every response with a route gets: the route's edits, `Vary` on the fields that the route
