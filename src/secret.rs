@@ -173,22 +173,32 @@ fn without_secret_parameters(url: &str, is_secret: impl Fn(&str) -> bool) -> Str
 }
 
 /// The text of a URL in pieces, with the secret value that stands behind each, if one does. A parameter may stand in
-/// a query or in a fragment, as those do that a sign-in hands over. The secret ends with the next `&`: another mark
-/// in it may be its own, so rather too much is masked than too little.
+/// a query or in a fragment, as those do that a sign-in hands over. There the secret ends with the next `&`: another
+/// mark in it may be its own, so rather too much is masked than too little. In a path it stands behind a `;`, as
+/// `jsessionid` does, and ends with its segment.
 fn parameters(url: &str, is_secret: impl Fn(&str) -> bool) -> Vec<(&str, Option<&str>)> {
     let mut found = Vec::new();
     let mut shown = 0;
-    let mut rest = url.find(['?', '#']);
+    let path_ends = url.find(['?', '#']).unwrap_or(url.len());
+    let mut rest = url.find([';', '?', '#']);
     while let Some(begins) = rest.map(|at| at + 1) {
-        let ends = url[begins..].find(['&', ';', '?', '#']).map(|at| begins + at);
-        rest = ends;
-        let parameter = &url[begins..ends.unwrap_or(url.len())];
-        let Some((name, _)) = parameter.split_once('=') else { continue };
+        let in_path = begins <= path_ends;
+        let (ends_at, next): (&[char], &[char]) = if in_path {
+            (&[';', '/', '?', '#'], &[';', '?', '#'])
+        } else {
+            (&['&', ';', '?', '#'], &['&', ';', '?', '#'])
+        };
+        let ends = url[begins..].find(ends_at).map_or(url.len(), |at| begins + at);
+        rest = url[ends..].find(next).map(|at| ends + at);
+        let Some((name, _)) = url[begins..ends].split_once('=') else { continue };
         let name_ends = begins + name.len() + 1;
         let plain = form_urlencoded::parse(name.as_bytes()).next();
         if plain.is_some_and(|(plain, _)| is_secret(&plain)) {
-            rest = url[name_ends..].find('&').map(|at| name_ends + at);
-            let value_ends = rest.unwrap_or(url.len());
+            let mut value_ends = ends;
+            if !in_path {
+                rest = url[name_ends..].find('&').map(|at| name_ends + at);
+                value_ends = rest.unwrap_or(url.len());
+            }
             found.push((&url[shown..name_ends], Some(&url[name_ends..value_ends])));
             shown = value_ends;
         }
@@ -320,6 +330,9 @@ mod tests {
             ("http://h/x?a#access_token=t&b", "http://h/x?a#access_token=***&b"),
             ("/x#token=t?u", "/x#token=***"),
             ("/x?next=/y?token=t", "/x?next=/y?token=***"),
+            ("/x;token=t/y;a=1;token=u?b=1&token=v", "/x;token=***/y;a=1;token=***?b=1&token=***"),
+            ("http://h/x;token=t#token=u", "http://h/x;token=***#token=***"),
+            ("/x;a/token=t;y=1", "/x;a/token=t;y=1"),
             ("http://u:pw@h/@x", "http://u:***@h/@x"),
             ("http:\\\\h\\@x", "http:\\\\h\\@x"),
             ("http:u:pw@h/@x", "http:u:***@h/@x"),

@@ -75,20 +75,27 @@ fn is_word(text: &[u8], at: usize, end: usize) -> bool {
     !joins(text[..at].last()) && !joins(text[end..].first())
 }
 
+/// Parts of the names of fields and parameters that hold credentials, besides those of settings.
+const TELLING: [&str; 3] = ["key", "auth", "session"];
+/// Parts of the names of parameters only.
+const TELLING_IN_URL: [&str; 3] = ["signature", "credential", "passw"];
+/// Whole names of parameters: as a part of others they tell nothing.
+const NAMES_IN_URL: [&str; 8] = ["sig", "sid", "jwt", "pwd", "code", "appid", "app_id", "app-id"];
+
 /// Returns whether a field of this name holds credentials.
 pub(super) fn is_credential(name: &HeaderName) -> bool {
     [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
         || is_known_secret(&dashed(name.as_str()))
         || is_secret(name.as_str())
-        || ["key", "auth", "session"].iter().any(|word| name.as_str().contains(word))
+        || TELLING.iter().any(|word| name.as_str().contains(word))
 }
 
 /// Returns whether a parameter of this name, in a URL, holds credentials.
 fn is_credential_of_url(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     is_secret(&name)
-        || ["signature", "credential", "session", "passw"].iter().any(|word| name.contains(word))
-        || ["key", "auth", "sig", "sid", "jwt", "pwd"].contains(&&*name)
+        || TELLING.iter().chain(&TELLING_IN_URL).any(|word| name.contains(word))
+        || NAMES_IN_URL.contains(&&*name)
 }
 
 // === impl Foreign ===
@@ -198,5 +205,23 @@ mod tests {
         let url = Foreign::url("https://h/a?token=t&b=1&api_key=2");
         assert_eq!(url.shown(&masked), "https://h/a?token=***&b=1&api_key=***");
         assert_eq!(Foreign::url("/a?access_token=t").shown(&masked), "/a?access_token=***");
+    }
+    /// As the APIs of many name them.
+    #[test]
+    fn a_key_that_stands_in_a_url_shows_nowhere() {
+        for name in ["access_key", "subscription-key", "code", "appid", "AppID", "auth_key", "Api%2DKey"] {
+            let url = format!("http://h/a?units=metric&{name}=k-7777&b=1");
+            let masked = Masked::of(&url, &HeaderMap::new(), |_| false);
+            let shown = format!("http://h/a?units=metric&{name}=***&b=1");
+            assert_eq!(Foreign::url(&url).shown(&masked), shown);
+            assert_eq!(Foreign::new("etag k-7777, metric").shown(&masked), "etag ***, metric", "{name}");
+        }
+        let url = "http://h/a;jsessionid=k-7777/b;v=2?c=1";
+        let masked = Masked::of(url, &HeaderMap::new(), |_| false);
+        assert_eq!(Foreign::url(url).shown(&masked), "http://h/a;jsessionid=***/b;v=2?c=1");
+        assert_eq!(Foreign::new("JSESSIONID=k-7777; v=2").shown(&masked), "JSESSIONID=***; v=2");
+        // Nothing of these is one.
+        let url = "http://h/code/appid;v=1?postcode=8000&zip_code=1&design=2";
+        assert_eq!(Foreign::url(url).shown(&Masked::of(url, &HeaderMap::new(), |_| false)), url);
     }
 }
