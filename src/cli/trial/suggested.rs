@@ -82,6 +82,13 @@ impl Suggested {
                 _ => format!("with this it is not stored either: {}", judged.because(&with.name)),
             });
         }
+        let by_status = |of: &config::Route| of.policy.status_ttl.contains_key(first.status.as_str());
+        if first.status.is_redirection() && by_status(&route) && !by_status(&asked.by.written) {
+            notes.push(format!(
+                "does this redirect lead all clients to the same place? Else leave {} out of status_ttl",
+                first.status.as_u16()
+            ));
+        }
         if moves {
             notes.push(
                 "its content differed between two answers: is the same good for all clients?".to_owned(),
@@ -140,7 +147,7 @@ fn mend(
         PassReason::NoLifetime | PassReason::NotCacheableStatus => {
             let by_default =
                 reason == PassReason::NoLifetime && matches!(status, 200 | 203 | 204 | 301 | 308);
-            live_for(route, (!by_default).then_some(status), lifetime)
+            if by_default { live_for(route, None, lifetime) } else { live_by_status(route, status, lifetime) }
         }
         PassReason::Authorization => keyed(route, vec![AUTHORIZATION.to_string()]),
         PassReason::SecretHeader => {
@@ -194,6 +201,17 @@ fn mend(
     }
 }
 
+/// Gives answers of a status a lifetime, if that is a status that says something of what was asked for. Any other
+/// error of the client's is the answer to a request that no client is meant to send.
+fn live_by_status(route: &mut config::Route, status: u16, lifetime: Dur) -> Mended {
+    match status {
+        400..=499 if !matches!(status, 404 | 410) => Mended::No(Some(format!(
+            "the request is probably wrong ({status}): try it as clients send it, with all its parameters and fields"
+        ))),
+        _ => live_for(route, Some(status), lifetime),
+    }
+}
+
 /// Gives answers a lifetime: those of a status, or those that `default_ttl` is for.
 fn live_for(route: &mut config::Route, status: Option<u16>, lifetime: Dur) -> Mended {
     let before = match status {
@@ -208,8 +226,11 @@ fn live_for(route: &mut config::Route, status: Option<u16>, lifetime: Dur) -> Me
 fn outlive(route: &mut config::Route, lacks: &NoLifetime, lifetime: Dur) -> Mended {
     match lacks {
         NoLifetime::Unstated(status) | NoLifetime::Route(status) => {
-            let by_default = lacks.setting() == "default_ttl";
-            live_for(route, (!by_default).then_some(status.as_u16()), lifetime)
+            if lacks.setting() == "default_ttl" {
+                live_for(route, None, lifetime)
+            } else {
+                live_by_status(route, status.as_u16(), lifetime)
+            }
         }
         NoLifetime::WithCookie => {
             Mended::No(Some(format!("if no client needs its cookies: {}", lacks.setting())))
