@@ -310,13 +310,13 @@ impl<'a> Channel<'a> {
         while let Some(passed) = gaps.next() {
             self.pass_on(&passed);
         }
-        if gaps.rings() {
-            let hub = &self.shared.hub;
-            hub.wake(|key| self.shared.spot(key).store == self.index);
-            // The feeds of the first store have been told.
-            if self.index > 0 {
-                hub.doubt();
-            }
+        let lossy = gaps.rings();
+        if !lossy.is_empty() {
+            self.shared.hub.wake(|key| lossy.contains(&self.shared.spot(key).store));
+        }
+        // The feeds of the first store have been told.
+        if lossy.iter().any(|store| *store > 0) {
+            self.shared.hub.doubt();
         }
     }
 

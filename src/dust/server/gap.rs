@@ -7,7 +7,7 @@
 //! Another client may write so all the time. So one read fills all gaps that it covers, and reads have their part
 //! of the token's. A loss in the first store is told to feeds at once: purges are in it, and those
 //! who follow their numbers must not pass over one. In any other store it is of records alone. Waiters, and those
-//! who keep records, are told of all losses of a while together: they lose no more than time.
+//! who keep records, are told of all losses of a while together, in whichever stores: they lose no more than time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -22,7 +22,7 @@ use super::frame::Event;
 use super::http::Logged;
 use super::names::{Named, parsed};
 use super::order::Next;
-use super::state::Shared;
+use super::state::{Shared, lock};
 
 /// How many events may wait, and how many bytes of them. With more all gaps are given up.
 const WAITING: (usize, usize) = (4096, 16 << 20);
@@ -42,14 +42,14 @@ pub(super) struct Gaps<'a> {
     queue: Queue,
     /// The gap before the first one is being read.
     reading: Option<BoxFuture<'a, Option<Log>>>,
-    alarm: Alarm,
 }
 
-/// When all subscribers are told of losses.
+/// When all subscribers are told of losses, of all stores.
 #[derive(Debug, Default)]
-struct Alarm {
+pub(super) struct Alarm {
     rung_at: Option<Instant>,
-    is_owed: bool,
+    /// The stores whose losses were not told yet.
+    owed: BTreeSet<usize>,
 }
 
 /// What waits, in the order of numbers.
@@ -101,7 +101,7 @@ pub(super) struct Passed {
 impl<'a> Gaps<'a> {
     /// No gap up to this number.
     pub(super) fn after(shared: &'a Arc<Shared>, store: usize, count: u64) -> Self {
-        Self { shared, store, queue: Queue::after(count), reading: None, alarm: Alarm::default() }
+        Self { shared, store, queue: Queue::after(count), reading: None }
     }
 
     /// Takes the next event in the order of numbers.
@@ -129,7 +129,9 @@ impl<'a> Gaps<'a> {
                 }
                 return None;
             }
-            Gap::Lost | Gap::LostToo => self.alarm.is_owed = true,
+            Gap::Lost | Gap::LostToo => {
+                lock(&self.shared.alarm).owed.insert(self.store);
+            }
             Gap::None => {}
         }
         // What was to be read is filled or lost.
@@ -140,7 +142,7 @@ impl<'a> Gaps<'a> {
 
     /// Waits until there may be something to pass on, or to tell. Cancel safe.
     pub(super) async fn turn(&mut self) {
-        let alarm = self.alarm.due();
+        let alarm = lock(&self.shared.alarm).due(self.store);
         let rings = async {
             if let Some(due) = alarm { sleep_until(due).await } else { std::future::pending().await }
         };
@@ -156,26 +158,26 @@ impl<'a> Gaps<'a> {
         }
     }
 
-    /// Returns whether all subscribers are to be told of losses now. They count as told then.
-    pub(super) fn rings(&mut self) -> bool {
-        self.alarm.rings(Instant::now())
+    /// The stores of whose losses subscribers are to be told now. They count as told then.
+    pub(super) fn rings(&mut self) -> BTreeSet<usize> {
+        lock(&self.shared.alarm).rings(Instant::now())
     }
 }
 
 // === impl Alarm ===
 
 impl Alarm {
-    /// When it is to ring that could not before.
-    fn due(&self) -> Option<Instant> {
-        self.rung_at.filter(|_| self.is_owed).map(|at| at + PAUSE)
+    /// When it is to ring for this store, if it could not before.
+    fn due(&self, store: usize) -> Option<Instant> {
+        self.rung_at.filter(|_| self.owed.contains(&store)).map(|at| at + PAUSE)
     }
 
-    fn rings(&mut self, now: Instant) -> bool {
-        let rings = self.is_owed && self.due().is_none_or(|due| due <= now);
-        if rings {
-            *self = Self { rung_at: Some(now), is_owed: false };
+    fn rings(&mut self, now: Instant) -> BTreeSet<usize> {
+        if self.owed.is_empty() || self.rung_at.is_some_and(|at| now < at + PAUSE) {
+            return BTreeSet::new();
         }
-        rings
+        self.rung_at = Some(now);
+        std::mem::take(&mut self.owed)
     }
 }
 
@@ -429,12 +431,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn all_are_told_of_losses_at_once_and_then_with_a_pause() {
         let (mut alarm, now) = (Alarm::default(), Instant::now());
-        assert!(!alarm.rings(now) && alarm.due().is_none());
-        alarm.is_owed = true;
-        assert!(alarm.rings(now) && !alarm.rings(now + PAUSE));
-        alarm.is_owed = true;
-        assert_eq!((alarm.rings(now + PAUSE / 2), alarm.due()), (false, Some(now + PAUSE)));
-        assert!(alarm.rings(now + PAUSE));
+        assert!(alarm.rings(now).is_empty() && alarm.due(1).is_none());
+        alarm.owed.insert(1);
+        assert_eq!(alarm.rings(now), [1].into());
+        assert!(alarm.rings(now + PAUSE).is_empty());
+        // The pause is one for all stores.
+        alarm.owed.extend([1, 2]);
+        assert!(alarm.rings(now + PAUSE / 2).is_empty());
+        assert_eq!([0, 1, 2].map(|store| alarm.due(store)), [None, Some(now + PAUSE), Some(now + PAUSE)]);
+        assert_eq!(alarm.rings(now + PAUSE), [1, 2].into());
     }
 
     #[test]

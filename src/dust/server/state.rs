@@ -13,6 +13,7 @@ use super::super::thread::Watch;
 use super::super::{Error, Result};
 use super::debts::Debts;
 use super::fault::{self, Reason};
+use super::gap::Alarm;
 use super::gate::{Class, Denied, Gate, Moment, Term, Ticket, rest_of_refusal};
 use super::holders::Holders;
 use super::http::Reads;
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     pub ends: watch::Sender<bool>,
     /// Whether this instance walks through the entries.
     pub walks: AtomicBool,
+    /// When subscribers are told of operations that are not known.
+    pub alarm: Mutex<Alarm>,
     /// Notified when a write was held back: the server may have room for more.
     pub held_back: Notify,
     pub gate: Arc<Mutex<Gate>>,
@@ -153,6 +156,7 @@ impl Shared {
             debts: Mutex::default(),
             ends: watch::Sender::new(false),
             walks: AtomicBool::new(false),
+            alarm: Mutex::default(),
             held_back: Notify::new(),
             gate: Arc::default(),
             thread: Arc::default(),
