@@ -156,7 +156,7 @@ pub(crate) fn masked_link_by(url: &str, is_secret: impl Fn(&str) -> bool) -> Str
 }
 
 /// The values of a URL's parameters that are secret by their names, as they are written.
-pub(crate) fn secret_parameters(url: &str, is_secret: impl Fn(&str) -> bool) -> Vec<String> {
+pub fn secret_parameters(url: &str, is_secret: impl Fn(&str) -> bool) -> Vec<String> {
     let found = parameters(url, is_secret).into_iter().filter_map(|(_, value)| value);
     found.map(str::to_owned).collect()
 }
