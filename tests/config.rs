@@ -291,6 +291,10 @@ fn what_is_allowed_and_worth_a_thought() {
     ] {
         assert_eq!(warned(&format!("{ROUTE}{line}\n")), [""; 0], "{line}");
     }
+    let cms = "[[admin.tokens]]\nname = \"cms\"\ntoken = \"a\"\nmay = [\"purge\"]\n";
+    let said = warned(&format!("{cms}where = {{ hosts = [] }}\n{ROUTE}"));
+    assert!(said.len() == 1 && said[0].starts_with("t.toml:5: admin.tokens.cms.where"), "{said:?}");
+    assert_eq!(warned(&format!("{cms}{ROUTE}")), [""; 0]);
     let dust = format!("[dust]\nwait_timeout = \"1s\"\n{ROUTE}");
     assert!(warned(&dust)[0].starts_with("t.toml:2: dust.wait_timeout = \"1s\": smaller than "));
     assert_eq!(

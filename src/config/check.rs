@@ -25,8 +25,8 @@ const ASKED_AGAIN: Duration = Duration::from_millis(20);
 /// Checks all sections but routes.
 pub(super) fn all(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
     server(settings, problems);
-    admin(settings, problems);
-    webhooks(settings, problems);
+    admin(settings, problems, warnings);
+    webhooks(settings, problems, warnings);
     store(&settings.dust, problems, warnings);
     bodies(&settings.bodies, problems);
     if dust::is_shared(settings.dust.store.url.reveal()) && settings.bodies.url.reveal() == "memory:" {
@@ -78,10 +78,10 @@ fn server(settings: &Settings, problems: &mut Problems<'_>) {
     }
 }
 
-fn admin(settings: &Settings, problems: &mut Problems<'_>) {
+fn admin(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
     let admin = &settings.admin;
     let listen = admin.listen.0;
-    tokens(settings, problems);
+    tokens(settings, problems, warnings);
     if !admin.has_tokens() && !listen.ip().to_canonical().is_loopback() {
         let reason = "admin.token is required when admin does not listen on a loopback address";
         problems.add(&path("admin.listen"), reason);
@@ -102,7 +102,7 @@ fn admin(settings: &Settings, problems: &mut Problems<'_>) {
     }
 }
 
-fn tokens(settings: &Settings, problems: &mut Problems<'_>) {
+fn tokens(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
     if settings.admin.token.as_ref().is_some_and(|token| token.reveal().is_empty()) {
         problems.add(&path("admin.token"), "it is empty");
     }
@@ -125,46 +125,59 @@ fn tokens(settings: &Settings, problems: &mut Problems<'_>) {
         if token.may.is_empty() {
             wrong("may", "it may do nothing: \"read\", \"purge\", \"warm\" or \"drain\" is meant");
         }
-        let known = |name: &String| settings.routes.iter().any(|route| route.route.name == *name);
-        if let Some(name) = token.within.routes.0.iter().find(|name| !known(name)) {
-            wrong("where.routes", &format!("no route is called {name:?}"));
-        }
-        let is_host = |host: &String| target::host(host, target::Scheme::Http).is_ok();
-        if let Some(host) = token.within.hosts.0.iter().find(|host| !is_host(host)) {
-            wrong("where.hosts", &format!("{host:?} is not a host"));
-        }
-        let has_usual_port = |host: &String| {
-            [target::Scheme::Http, target::Scheme::Https].iter().any(|scheme| {
-                let port = format!(":{}", scheme.default_port());
-                host.strip_suffix(port.as_str()).is_some_and(|name| !name.ends_with(':'))
-            })
-        };
-        if let Some(host) = token.within.hosts.0.iter().find(|host| has_usual_port(host)) {
-            wrong("where.hosts", &format!("{host:?}: keys leave this port out, so name the host alone"));
-        }
+        let at = path(&format!("admin.tokens.{at}.where"));
+        limits(settings, &at, &token.within, problems, warnings);
     }
 }
 
-fn webhooks(settings: &Settings, problems: &mut Problems<'_>) {
+/// Checks where a token or a webhook may purge.
+fn limits(
+    settings: &Settings,
+    at: &[String],
+    within: &admin::Where,
+    problems: &mut Problems<'_>,
+    warnings: &mut Problems<'_>,
+) {
+    let of = |key: &str| [at, &[key.to_owned()]].concat();
+    if within.is_everywhere() && problems.places().has(at) {
+        warnings.add(at, "nothing is in its lists, which means everywhere: leave it out to say so");
+    }
+    let known = |name: &String| settings.routes.iter().any(|route| route.route.name == *name);
+    if let Some(name) = within.routes.0.iter().find(|name| !known(name)) {
+        problems.add(&of("routes"), format!("no route is called {name:?}"));
+    }
+    if let Some(reason) = within.hosts.0.iter().find_map(|host| no_host_of_keys(host)) {
+        problems.add(&of("hosts"), reason);
+    }
+}
+
+/// Returns why no key has a host as it is written, if none can.
+fn no_host_of_keys(host: &str) -> Option<String> {
+    if target::host(host, target::Scheme::Http).is_err() {
+        return Some(format!("{host:?} is not a host"));
+    }
+    let has_usual_port = [target::Scheme::Http, target::Scheme::Https].iter().any(|scheme| {
+        let port = format!(":{}", scheme.default_port());
+        host.strip_suffix(port.as_str()).is_some_and(|name| !name.ends_with(':'))
+    });
+    has_usual_port.then(|| format!("{host:?}: keys leave this port out, so name the host alone"))
+}
+
+fn webhooks(settings: &Settings, problems: &mut Problems<'_>, warnings: &mut Problems<'_>) {
     let webhooks = &settings.purge.webhooks;
     for (name, webhook) in webhooks {
-        let mut wrong = |key: &str, reason: String| {
-            let at = ["purge", "webhooks", name].into_iter().chain(key.split('.')).map(str::to_owned);
-            problems.add(&at.collect::<Vec<_>>(), reason);
+        let at = |key: &str| -> Vec<String> {
+            ["purge", "webhooks", name].into_iter().chain(key.split('.')).map(str::to_owned).collect()
         };
-        admin::check_webhook(webhook, &mut wrong);
+        admin::check_webhook(webhook, &mut |key, reason| problems.add(&at(key), reason));
         let same = webhooks.iter().find(|(other, hook)| *other < name && hook.path == webhook.path);
         if let Some((other, _)) = same {
-            wrong("path", format!("the webhook {other:?} has the same path"));
+            problems.add(&at("path"), format!("the webhook {other:?} has the same path"));
         }
-        let known = |name: &String| settings.routes.iter().any(|route| route.route.name == *name);
-        if let Some(name) = webhook.limits.routes.0.iter().find(|name| !known(name)) {
-            wrong("where.routes", format!("no route is called {name:?}"));
+        if let Some(reason) = webhook.host.as_ref().and_then(|host| no_host_of_keys(host)) {
+            problems.add(&at("host"), reason);
         }
-        let is_host = |host: &String| target::host(host, target::Scheme::Http).is_ok();
-        if let Some(host) = webhook.limits.hosts.0.iter().find(|host| !is_host(host)) {
-            wrong("where.hosts", format!("{host:?} is not a host"));
-        }
+        limits(settings, &at("where"), &webhook.limits, problems, warnings);
     }
 }
 

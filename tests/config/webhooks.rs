@@ -21,6 +21,13 @@ where = { routes = ["nobody"] }
 [purge.webhooks.third]
 path = "/hooks/o"
 secret = "s"
+
+[purge.webhooks.ports]
+path = "/hooks/p"
+secret = "s"
+tags = "a"
+host = "h:80"
+where = { hosts = ["h:443"] }
 "#;
     assert_eq!(
         said(text),
@@ -34,6 +41,8 @@ secret = "s"
             "t.toml:13: purge.webhooks.other.where.routes = [\"nobody\"]: no route is called \"nobody\"",
             "t.toml:15: purge.webhooks.third.tags: it purges nothing: tags, urls or prefixes are meant, as in tags = \"$.ids[*]\"",
             "t.toml:16: purge.webhooks.third.path = \"/hooks/o\": the webhook \"other\" has the same path",
+            "t.toml:23: purge.webhooks.ports.host = \"h:80\": \"h:80\": keys leave this port out, so name the host alone",
+            "t.toml:24: purge.webhooks.ports.where.hosts = [\"h:443\"]: \"h:443\": keys leave this port out, so name the host alone",
         ]
     );
 }
