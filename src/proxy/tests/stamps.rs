@@ -10,7 +10,7 @@ use crate::proxy::tests::*;
 use crate::tier::Covered;
 use crate::tier::stamps::life::{Ends, SLACK};
 use crate::tier::stamps::owed::OWED;
-use crate::tier::stamps::{Force, Scope};
+use crate::tier::stamps::{Force, Scope, TagName, Within};
 
 const BOUND: Duration = Duration::from_millis(200);
 const URL: &str = "http://h.test/a";
@@ -116,6 +116,18 @@ async fn an_unsafe_request_whose_stamp_would_have_no_place_is_not_done() {
     }
     assert_eq!(one.post("/a").await.0, 503);
     assert_eq!(fleet.origin.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_unsafe_request_is_refused_for_the_groups_that_are_owed() {
+    let (_fleet, one, _two) = two().await;
+    one.line.down();
+    for n in 0..OWED as u64 {
+        let within = Within::of(&format!("https://{}", n / 16));
+        one.proxy.stamps.owe_tags(Scope::Tag(TagName { within, tag: n }), 1_000, one.proxy.now_ms());
+    }
+    assert!(one.proxy.stamps.owed() < OWED / 4, "{}", one.proxy.stamps.owed());
+    assert_eq!(one.post("/a").await.0, 200);
 }
 
 #[tokio::test(start_paused = true)]
