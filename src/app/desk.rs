@@ -174,6 +174,9 @@ fn told(order: &Order, purged: &Purged) -> Value {
     if purged.matched.estimated {
         told["matched_is_estimated"] = true.into();
     }
+    if purged.coarsened {
+        told["coarsened"] = true.into();
+    }
     if order.dry_run {
         told["dry_run"] = true.into();
     }

@@ -233,7 +233,7 @@ impl Observer {
     }
 
     /// An operator's purge was carried out: of things of these kinds, with this text.
-    pub(crate) fn purged(&self, audit: &Audit<'_>, number: Number, took: Duration) {
+    pub(crate) fn purged(&self, audit: &Audit<'_>, number: Number, coarsened: bool, took: Duration) {
         for kind in &audit.kinds {
             self.metrics.purges.purged(*kind, audit.soft, took);
         }
@@ -244,6 +244,9 @@ impl Observer {
             .with("soft", audit.soft)
             .with("number", number)
             .with(audit.field, audit.what.as_str());
+        if coarsened {
+            event = event.with("coarsened", true);
+        }
         if let Some(by) = audit.by {
             event = event.with("by", by);
         }

@@ -48,6 +48,8 @@ pub struct Purged {
     pub silent: Vec<String>,
     /// How many records in this instance's memory it covers.
     pub matched: Matched,
+    /// Whether it covers more than was named, because there was no room for so many stamps.
+    pub coarsened: bool,
     /// How long it took, in ms.
     pub ms: u64,
 }
@@ -95,37 +97,46 @@ pub(crate) async fn carry_out(proxy: &Proxy, order: &Order) -> Result<Purged, Pu
     let began = Instant::now();
     let stampings = order.stampings(proxy)?;
     if order.dry_run {
-        let matched = matched::matched(proxy, &stampings).await;
-        return Ok(Purged { matched, ms: millis(began.elapsed()), ..Purged::default() });
+        let full = || PurgeError::Store(Error::Unavailable("there is no room for its stamps".into()));
+        let scopes = stampings.iter().map(|stamping| stamping.scope(proxy).ok_or_else(full));
+        let scopes = scopes.collect::<Result<Vec<Scope>, _>>()?;
+        let coarsened = stampings.iter().zip(&scopes).any(|(stamping, scope)| stamping.wanted() != *scope);
+        let matched = matched::matched(proxy, &scopes).await;
+        return Ok(Purged { matched, coarsened, ms: millis(began.elapsed()), ..Purged::default() });
     }
     let force = if order.soft { Force::Soft } else { Force::Hard };
-    let writes = stampings.iter().cloned().map(|stamping| write_stamp(proxy, stamping, force));
-    let mut numbers = stream::iter(writes).buffer_unordered(AT_A_TIME);
-    let (mut number, mut count) = (0, 0);
+    let writes = stampings.iter().cloned().map(|stamping| {
+        let wanted = stamping.wanted();
+        let write = write_stamp(proxy, stamping, force);
+        async move { write.await.map(|(number, scope)| (number, scope, scope != wanted)) }
+    });
+    let mut written = stream::iter(writes).buffer_unordered(AT_A_TIME);
+    let (mut number, mut scopes, mut coarsened) = (0, Vec::with_capacity(stampings.len()), false);
     let broken_off = |count, error: Error| {
         proxy.observer.half_purged(&order.audit(), count, &error);
         PurgeError::Store(error)
     };
-    while let Some(written) = numbers.next().await {
-        number = written.map_err(|error| broken_off(count, error))?.max(number);
-        count += 1;
+    while let Some(one) = written.next().await {
+        let (of, scope, coarser) = one.map_err(|error| broken_off(scopes.len(), error))?;
+        (number, coarsened) = (of.max(number), coarsened | coarser);
+        scopes.push(scope);
     }
-    drop(numbers);
+    drop(written);
     let confirmed = async {
         match &proxy.member {
             None => Ok((vec![proxy.settings.instance.to_string()], Vec::new())),
             Some(member) => member.confirmed(number).await.map(|all| (all.confirmed, all.silent)),
         }
     };
-    let (confirmed, matched) = join(confirmed, matched::matched(proxy, &stampings)).await;
-    let (confirmed, silent) = confirmed.map_err(|error| broken_off(count, error))?;
-    proxy.observer.purged(&order.audit(), number, began.elapsed());
-    Ok(Purged { number, confirmed, silent, matched, ms: millis(began.elapsed()) })
+    let (confirmed, matched) = join(confirmed, matched::matched(proxy, &scopes)).await;
+    let (confirmed, silent) = confirmed.map_err(|error| broken_off(scopes.len(), error))?;
+    proxy.observer.purged(&order.audit(), number, coarsened, began.elapsed());
+    Ok(Purged { number, confirmed, silent, matched, coarsened, ms: millis(began.elapsed()) })
 }
 
-/// Writes one stamp. The caller waits no longer than for any call of a shared store; if the stamp lands a
+/// Writes one stamp. Returns its number, and what it covers. The caller waits no longer than for any call of a shared store; if the stamp lands a
 /// moment later, it is applied here all the same.
-async fn write_stamp(proxy: &Proxy, stamping: Stamping, force: Force) -> Result<Number, Error> {
+async fn write_stamp(proxy: &Proxy, stamping: Stamping, force: Force) -> Result<(Number, Scope), Error> {
     let lives = match &stamping {
         Stamping::Url(called) => purge_lives(proxy, called).await,
         Stamping::Area(_) | Stamping::Tag(_) | Stamping::All => proxy.settings.max_life,
@@ -133,10 +144,13 @@ async fn write_stamp(proxy: &Proxy, stamping: Stamping, force: Force) -> Result<
     let (stamps, dust) = (proxy.stamps.clone(), proxy.dust.clone());
     let write = async move {
         match stamping {
-            Stamping::Url(called) => stamps.write(&*dust, Scope::Url(called.url), force, lives, true).await,
             Stamping::Area(area) => stamps.write_area(&*dust, area, force).await,
             Stamping::Tag(name) => stamps.write_tag(&*dust, name, force).await,
-            Stamping::All => stamps.write(&*dust, Scope::All, force, lives, true).await,
+            Stamping::Url(_) | Stamping::All => {
+                let scope = stamping.wanted();
+                let number = stamps.write(&*dust, scope, force, lives, true).await?;
+                Ok((number, scope))
+            }
         }
     };
     if proxy.member.is_none() {

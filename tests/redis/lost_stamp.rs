@@ -116,7 +116,7 @@ async fn it_is_written_again() {
     let number = one.purge(lost).await;
     let write =
         one.stamps.write_tag(&*one.dust, TagName { within: Within::ANYWHERE, tag: MENU.hash() }, Force::Hard);
-    let tagged = write.await.expect("it is taken");
+    let (tagged, _) = write.await.expect("it is taken");
     primary.kill();
     replica.admin("REPLICAOF NO ONE");
     let two = Instance::start("two", replica.port).await;

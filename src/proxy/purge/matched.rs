@@ -1,8 +1,8 @@
 //! How many records a purge covers.
 
-use crate::proxy::purge::order::Stamping;
+use crate::dust::Number;
 use crate::proxy::state::Proxy;
-use crate::tier::stamps::Stamps;
+use crate::tier::stamps::{Force, Scope, Stamps};
 use crate::tier::{Covered, Stored};
 
 /// How many records in an instance's memory a purge covers.
@@ -14,13 +14,13 @@ pub struct Matched {
     pub estimated: bool,
 }
 
-/// Counts the records in memory that a purge would cover, whenever they were asked for. If there are more than
+/// Counts the records in memory that stamps over these scopes would cover, whenever they were asked for. If there are more than
 /// may be looked at, the rest is taken to be like those that were.
-pub(super) async fn matched(proxy: &Proxy, stampings: &[Stamping]) -> Matched {
+pub(super) async fn matched(proxy: &Proxy, scopes: &[Scope]) -> Matched {
     // Stamps of their own, above every number: so what they cover is what the purge covers.
     let stamps = Stamps::new("", proxy.settings.max_life);
-    for stamping in stampings {
-        stamping.apply(&stamps);
+    for scope in scopes {
+        stamps.apply(*scope, Force::Hard, Number::MAX);
     }
     let covered = |stored: &Stored| stamps.covers(stored.named(), 0, 0) == Covered::Hard;
     let most = proxy.counting.take();

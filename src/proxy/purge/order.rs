@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::dust::Number;
 use crate::key::KeyHash;
 use crate::key::purge::{MOST, Purge, said};
 use crate::key::target::{self, Scheme, Target};
@@ -16,7 +15,7 @@ use crate::proxy::state::Proxy;
 use crate::record::Tag;
 use crate::route::Route;
 use crate::telemetry::labels;
-use crate::tier::stamps::{Area, Force, Named, Scope, Stamps, TagName, Wanted, Within};
+use crate::tier::stamps::{Area, Named, Scope, TagName, Wanted, Within};
 
 /// What is to be purged in one go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -126,15 +125,23 @@ impl Order {
 }
 
 impl Stamping {
-    /// Applies the stamp to stamps that are only looked at.
-    pub(crate) fn apply(&self, stamps: &Stamps) {
-        let scope = match self {
+    /// What it covers, if there is room for it.
+    pub(crate) fn wanted(&self) -> Scope {
+        match self {
             Self::Url(called) => Scope::Url(called.url),
             Self::Area(wanted) => Scope::Area(wanted.area),
             Self::Tag(name) => Scope::Tag(*name),
             Self::All => Scope::All,
-        };
-        stamps.apply(scope, Force::Hard, Number::MAX);
+        }
+    }
+
+    /// What it would cover now: more, if there is no room for it. `None`: there is no room for that either.
+    pub(crate) fn scope(&self, proxy: &Proxy) -> Option<Scope> {
+        match self {
+            Self::Area(wanted) => proxy.stamps.scope_of_area(*wanted),
+            Self::Tag(name) => proxy.stamps.scope_of_tag(&*proxy.dust, *name),
+            Self::Url(_) | Self::All => Some(self.wanted()),
+        }
     }
 }
 

@@ -338,8 +338,9 @@ async fn tags_that_are_owed_cover_here_and_are_not_missed_in_the_store() {
 async fn what_says_that_a_tag_has_ended_makes_no_record_be_looked_at() {
     let (_, dust) = store(Limits::default());
     let stamps = stamps();
-    let number = stamps.write_tag(&dust, tag(Within::ANYWHERE, "x"), Force::Hard).await.expect("it is taken");
-    assert_eq!((stamps.applied(), stamps.newest()), (1, number));
+    let written =
+        stamps.write_tag(&dust, tag(Within::ANYWHERE, "x"), Force::Hard).await.expect("it is taken");
+    assert_eq!((stamps.applied(), stamps.newest()), (1, written.0));
 }
 
 /// The older of two stamps may end last: clocks differ.
@@ -366,4 +367,22 @@ async fn stamps_of_tags_all_live_equally_long_whatever_clock_wrote_the_last() {
     clock.advance(tags::LIVES);
     let left = dust.entries("dustgate/1/s/t/").await.expect("a list");
     assert_eq!(left.len(), 0, "{left:?}");
+}
+
+#[tokio::test]
+async fn a_purge_says_what_it_covers_beyond_what_was_named() {
+    let (_, dust) = store(Limits::default());
+    let stamps = stamps();
+    let prefix = |n: usize| Wanted::below(&format!("https://h/{n}/")).expect("a prefix");
+    let (number, scope) = stamps.write_area(&dust, prefix(0), Force::Hard).await.expect("it is taken");
+    assert_eq!((number > 0, scope), (true, Scope::Area(prefix(0).area)));
+    for n in 1..table::OF_HOST {
+        stamps.apply(Scope::Area(prefix(n).area), Force::Hard, 1);
+    }
+    let origin = Scope::Area(Area::below("https://h/").expect("a prefix"));
+    assert_eq!(stamps.scope_of_area(prefix(9_999)), Some(origin));
+    let (_, scope) = stamps.write_area(&dust, prefix(9_999), Force::Hard).await.expect("it is taken");
+    assert_eq!(scope, origin);
+    let name = tag(Within::of("h"), "x");
+    assert_eq!(stamps.scope_of_tag(&dust, name), Some(Scope::Tag(name)));
 }
