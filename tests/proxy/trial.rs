@@ -148,6 +148,8 @@ async fn it_says_what_becomes_of_an_answer_and_the_settings_that_it_suggests_do_
             |text: &str| text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
         assert!(settings(&said.out).ends_with(settings(suggested).trim()), "{name}: {said:?}");
         assert!(suggested.contains(setting), "{name}: {suggested}");
+        let asks = suggested.contains("# does this redirect lead all clients to the same place?");
+        assert_eq!(asks, name == "found", "{name}: {suggested}");
         let (check, directory) = checked(suggested).await;
         assert_eq!(check.code, 0, "{name}: {check:?}\n{suggested}");
         assert!(check.out.contains(" v1 ") && check.out.contains("path /v1/*"), "{name}: {check:?}");
@@ -345,6 +347,20 @@ async fn it_does_not_suggest_to_store_what_only_looks_as_if_it_could_be() {
             "answer",
             "not stored",
             "# the origin wants to know who asks: try it with -H",
+        ),
+        (
+            "/bad",
+            Answer::status(400).part("which?"),
+            "answer",
+            "not stored",
+            "# the request is probably wrong (400): ",
+        ),
+        (
+            "/not-so",
+            Answer::status(405).field("ETag", "\"a1\"").part("no"),
+            "answer",
+            "not stored",
+            "# the request is probably wrong (405): ",
         ),
         (
             "/limited",
