@@ -94,7 +94,8 @@ async fn many_writes_of_others_cost_few_reads() {
         assert_eq!(next(&mut feed).await, Some((format!("k{n}"), number)));
     }
     let reads = server.count("GET") - reads;
-    assert!(reads <= 12, "{reads} by two instances, and not one for each gap");
+    // One for each gap would be forty; how many fall into one read depends on how fast the machine is.
+    assert!(reads <= 30, "{reads} by two instances, and not one for each gap");
 }
 
 #[tokio::test(flavor = "multi_thread")]
