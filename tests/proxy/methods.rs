@@ -282,24 +282,6 @@ async fn an_unsafe_method_drops_what_it_names() {
     }
 }
 
-/// Where clients are sent to is what they must find changed, by whichever scheme the origin names itself.
-#[tokio::test]
-async fn an_unsafe_method_drops_what_its_mapped_location_names() {
-    for scheme in ["http", "https"] {
-        let origin = Origin::answering(Answer::cacheable("hello")).await;
-        let proxy = Proxy::before(&origin).await;
-        for path in ["/item", "/other"] {
-            proxy.fill(path).await;
-        }
-        let item = format!("{scheme}://{}/item", origin.at);
-        origin.on("/new", Answer::status(201).field("Location", &item));
-        let posted = proxy.ask("POST", "/new").content("x").await;
-        assert_eq!(posted.field("location"), "http://api.test/item", "{scheme}");
-        assert!(!proxy.get("/item").await.is_hit(), "{scheme}");
-        assert!(proxy.get("/other").await.is_hit(), "{scheme}");
-    }
-}
-
 #[tokio::test]
 async fn an_unsafe_method_beats_a_fill_in_flight() {
     let gate = Gate::shut();
