@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path as FsPath;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep};
 
@@ -307,18 +308,28 @@ impl Sweeper {
 
     /// Looks up what is named under the keys of a batch, many at a time, and judges its objects.
     async fn judge_all(&self, names: &dyn Names, batch: Batch, round: &mut Round) {
-        let asked = batch.groups.into_iter().map(|(key, objects)| async move {
+        let mut judged = pin!(self.looked_up(names, batch));
+        while let Some((_, name, objects)) = judged.next().await {
+            self.group(&name, objects, round).await;
+        }
+    }
+
+    /// By key, those objects of a batch that no record names and no fill is writing. Many keys are looked up at a
+    /// time.
+    fn looked_up<'a>(
+        &'a self,
+        names: &'a dyn Names,
+        batch: Batch,
+    ) -> impl Stream<Item = (String, Name, Vec<Object>)> + 'a {
+        let asked = batch.groups.into_iter().map(move |(key, objects)| async move {
             // A store in this process answers at once, so other tasks have to be let in.
             consume_budget().await;
             let named = names.named(&key).await;
             let name = Name::of(self.life.clone(), &key);
             let objects = self.forsaken(names, &key, &name, objects, &named).await;
-            (name, objects)
+            (key, name, objects)
         });
-        let mut asked = stream::iter(asked).buffered(ASKED);
-        while let Some((name, objects)) = asked.next().await {
-            self.group(&name, objects, round).await;
-        }
+        stream::iter(asked).buffered(ASKED)
     }
 
     /// Those objects of a key that no record names and no fill is writing.

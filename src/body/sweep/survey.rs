@@ -1,15 +1,14 @@
 //! What sweeps would remove, and why. Removes and writes nothing.
 
 use std::path::Path as FsPath;
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt as _};
-use tokio::task::coop::consume_budget;
+use futures_util::StreamExt as _;
 
-use super::{ASKED, Batch, Names, Object, PUT, Sweeper, children, is_old};
+use super::{Batch, Names, Object, PUT, Sweeper, children, is_old};
 use crate::body::Error;
 use crate::body::lives::OtherLife;
-use crate::body::name::Name;
 use crate::body::store::parse;
 use crate::clock::WallMs;
 
@@ -91,15 +90,8 @@ impl Sweeper {
     }
 
     async fn look_at(&self, names: &dyn Names, batch: Batch, wall: WallMs, found: &mut Surveyed) {
-        let asked = batch.groups.into_iter().map(|(key, objects)| async move {
-            consume_budget().await;
-            let named = names.named(&key).await;
-            let name = Name::of(self.life.clone(), &key);
-            let objects = self.forsaken(names, &key, &name, objects, &named).await;
-            (key, objects)
-        });
-        let mut asked = stream::iter(asked).buffered(ASKED);
-        while let Some((key, objects)) = asked.next().await {
+        let mut judged = pin!(self.looked_up(names, batch));
+        while let Some((key, _, objects)) = judged.next().await {
             for object in objects {
                 let age = Duration::from_millis(wall.saturating_sub(object.written_at));
                 let is_old = age >= self.bodies.settings.linger;

@@ -140,7 +140,7 @@ fn mend(
         if some { Mended::Yes } else { Mended::No(None) }
     };
     match reason {
-        // Who asks decides on that answer.
+        // That answer depends on the client.
         PassReason::NoLifetime | PassReason::NotCacheableStatus if matches!(status, 401 | 403 | 407) => {
             Mended::No(Some("the origin wants to know who asks: try it with -H and a credential".to_owned()))
         }

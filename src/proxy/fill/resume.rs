@@ -76,6 +76,21 @@ impl Job {
             && stands.and_then(|it| it.fits(self.criteria())).is_ok()
     }
 
+    /// The record of a body that began with `old` and goes on with this response. `None` if it may not be shared
+    /// by now.
+    ///
+    /// The response is the newest word on all fields (RFC 9111 §3.4), but for those that describe the part that it
+    /// carries: they are taken off.
+    pub(crate) fn said_anew(&self, old: &Record, head: &mut Head) -> Option<Record> {
+        let headers = &mut head.response.headers;
+        for field in [http::header::CONTENT_RANGE, http::header::CONTENT_LENGTH] {
+            headers.remove(field);
+        }
+        let credentialed = old.credentialed || self.ask.credentialed();
+        let asked = Record { credentialed, ..old.clone() };
+        policy::refresh(&asked, headers, head.requested_at, head.received_at, &self.route.rules)
+    }
+
     /// Asks upstream for what is missing.
     pub(crate) async fn rest_of(&mut self, partial: &Partial, born: Number) -> Rest {
         let Partial(record) = partial;
@@ -125,17 +140,8 @@ impl Job {
     ) {
         self.account.heard(&head.response);
         let Partial(old) = partial;
-        // The response is the newest word on all fields (RFC 9111 §3.4), but for those that describe the part
-        // that it carries.
-        for field in [http::header::CONTENT_RANGE, http::header::CONTENT_LENGTH] {
-            head.response.headers.remove(field);
-        }
-        let headers = &head.response.headers;
         let rules = &self.route.rules;
-        let credentialed = old.credentialed || self.ask.credentialed();
-        let asked = Record { credentialed, ..old.clone() };
-        let record = policy::refresh(&asked, headers, head.requested_at, head.received_at, rules);
-        let Some(mut record) = record else {
+        let Some(mut record) = self.said_anew(old, &mut head) else {
             // By its fields now it may not be stored: clients that have begun to read are broken off.
             drop(head);
             return self.again(leader, fill).await;

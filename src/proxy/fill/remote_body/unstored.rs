@@ -83,9 +83,9 @@ impl Job {
         self.interest = upstream::Interest::default();
         self.interest.enter();
         let partial = Partial(record);
-        let head = match self.rest_of(&partial, born).await {
-            Rest::Comes(head) => {
-                return Ok(self.may_share(&partial.0, &head).then_some(Again::Rest(head)));
+        let mut head = match self.rest_of(&partial, born).await {
+            Rest::Comes(mut head) => {
+                return Ok(self.may_share(&partial.0, &mut head).then_some(Again::Rest(head)));
             }
             Rest::Other(head) => head,
             // A part is not asked for again as a whole.
@@ -97,21 +97,14 @@ impl Job {
             Rest::Failed(error) => return Err(error),
         };
         let again = policy::is_again(&partial.0, head.response.status, &head.response.headers);
-        Ok((again && self.may_share(&partial.0, &head)).then_some(Again::Whole(head)))
+        Ok((again && self.may_share(&partial.0, &mut head)).then_some(Again::Whole(head)))
     }
 
     /// Returns whether all riders may have this response to the request of one of them, and would see it if it
     /// were cut.
-    fn may_share(&self, record: &Record, head: &Head) -> bool {
-        let credentialed = record.credentialed || self.ask.credentialed();
-        let asked = Record { credentialed, ..record.clone() };
-        let mut headers = head.response.headers.clone();
-        for field in [http::header::CONTENT_RANGE, http::header::CONTENT_LENGTH] {
-            headers.remove(field);
-        }
-        let rules = &self.route.rules;
-        let framed = rules.store_unframed || head.response.framing != upstream::Framing::Close;
-        framed && policy::refresh(&asked, &headers, head.requested_at, head.received_at, rules).is_some()
+    fn may_share(&self, record: &Record, head: &mut Head) -> bool {
+        let framed = self.route.rules.store_unframed || head.response.framing != upstream::Framing::Close;
+        framed && self.said_anew(record, head).is_some()
     }
 }
 
